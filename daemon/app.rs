@@ -1,0 +1,1 @@
+//! Wires every subsystem; the only module that knows them all.

@@ -1,0 +1,2 @@
+//! The command line: a client of the daemon's API.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Turns files, environment and flags into one validated configuration.

@@ -1,0 +1,191 @@
+//! Detects protocols and turns stream bytes into transactions.
+//!
+//! The contract between a protocol and everything else stands in this file. A protocol is one
+//! folder with a [`Protocol`] descriptor and one line in [`registry`]; detection order, names, colours,
+//! KFL fields, documentation and the fuzz list derive from the descriptor.
+//!
+//! Invariant: total. Any input, any split of it and any gap in it yields transactions or a
+//! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
+
+use compact_str::CompactString;
+
+use crate::limits::Limits;
+use crate::model::{
+    Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value,
+};
+
+/// What a dissector is given, per direction and in order.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// All bytes of this direction that were not consumed yet: what was left and what is new.
+    Bytes(&'a [u8]),
+    /// So many bytes of this direction are missing for good; buffered bytes before it were offered.
+    Gap(u64),
+    /// This direction ended in order; nothing more will come.
+    Eof,
+}
+
+/// What a dissector answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Took so many bytes; offer the rest only together with more.
+    Consumed(usize),
+    /// Took `consumed` bytes and cannot go on before `at_least` bytes are there beyond them.
+    Need {
+        /// Bytes taken.
+        consumed: usize,
+        /// Bytes that must be available before another call makes sense; at most `limits.max_head`.
+        at_least: usize,
+    },
+    /// The bytes do not follow the protocol. The stream is shown as L4 from here on, or detected anew.
+    Desync,
+    /// The connection speaks another protocol after the first `usize` bytes of this input (upgrade,
+    /// CONNECT): what follows in both directions is detected under the carrier.
+    HandOver(usize, Carrier),
+}
+
+/// What a protocol rides on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Copy)]
+pub enum Carrier {
+    /// A TCP stream, or decrypted TLS.
+    Stream,
+    /// Single datagrams.
+    Datagram,
+    /// A stream that an HTTP upgrade or CONNECT turned over; the token as a static registry name.
+    Upgraded(&'static str),
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides closed.
+    Closed,
+    /// Reset; the direction is the one in which the RST travelled.
+    Reset(Direction),
+    /// Nothing was seen for the idle timeout, or the flow table evicted it.
+    Expired,
+    /// Capture stops, or the file is at its end.
+    CaptureEnd,
+}
+
+/// The start of both directions, for detection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peek<'a> {
+    /// First bytes from the client; may be empty.
+    pub to_server: &'a [u8],
+    /// First bytes from the server; may be empty.
+    pub to_client: &'a [u8],
+    /// The server's port.
+    pub server_port: u16,
+    /// Whether the first byte of the connection was seen.
+    pub from_start: bool,
+    /// What the bytes ride on.
+    pub carrier: Carrier,
+}
+
+/// A protocol's answer to the question whether the bytes are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Certainly.
+    Yes,
+    /// Certainly, but what was taken for the client is the server (capture began mid-stream).
+    YesSwapped,
+    /// No, and more bytes will not change that.
+    No,
+    /// Cannot tell yet.
+    NeedMore,
+}
+
+/// A finished (or given up) exchange, before its ends are named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transaction {
+    /// Protocol of this very transaction (a dissector may speak several versions of one).
+    pub protocol: ProtocolKey,
+    /// Verb.
+    pub method: CompactString,
+    /// One line that tells calls apart.
+    pub summary: CompactString,
+    /// Status code, 0 if none.
+    pub status: i64,
+    /// `Null` when not seen.
+    pub request: Value,
+    /// `Null` when not seen.
+    pub response: Value,
+    /// Bytes on the wire.
+    pub request_size: u64,
+    /// Bytes on the wire.
+    pub response_size: u64,
+    /// Moments.
+    pub timing: Timing,
+    /// Why it is incomplete.
+    pub error: Option<EntryError>,
+    /// Facts worth knowing.
+    pub events: Vec<EntryEvent>,
+}
+
+/// Where a dissector puts what it found, and what it may look at while doing so.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// Caps.
+    pub limits: &'a Limits,
+    /// Finished transactions in the order of their end.
+    pub transactions: &'a mut Vec<Transaction>,
+}
+
+/// The stateful unit for one protocol on one stream.
+pub trait Dissector: Send {
+    /// Takes input of one direction. Called again with the unconsumed rest plus new bytes.
+    fn feed(&mut self, direction: Direction, input: Input<'_>, at: Timestamp, out: &mut Output<'_>) -> Progress;
+
+    /// Gives up what waited too long at `now` (see `limits.answer_timeout`).
+    fn expire(&mut self, now: Timestamp, out: &mut Output<'_>);
+
+    /// The connection is over: emits what is unfinished, with its error.
+    fn close(&mut self, end: End, at: Timestamp, out: &mut Output<'_>);
+}
+
+/// How a protocol is shown; the common protocol object of Kubeshark's entries.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtocolInfo {
+    /// Key stored in entries, never renamed: `"http"`, `"http2"`.
+    pub key: &'static str,
+    /// `protocol.name`.
+    pub name: &'static str,
+    /// `protocol.version`.
+    pub version: &'static str,
+    /// `protocol.abbr`.
+    pub abbr: &'static str,
+    /// `protocol.longName`.
+    pub long_name: &'static str,
+    /// `protocol.macro`: the KFL flag.
+    pub macro_name: &'static str,
+    /// CSS colour.
+    pub background: &'static str,
+    /// CSS colour.
+    pub foreground: &'static str,
+    /// Points.
+    pub font_size: u8,
+    /// Specification.
+    pub reference: &'static str,
+    /// Usual ports; they never decide.
+    pub ports: &'static [u16],
+    /// Transport.
+    pub layer4: L4,
+    /// Order among all protocols.
+    pub priority: u8,
+}
+
+/// One protocol: the only thing that the rest of the system knows of its folder.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Shown forms; the first is the default one.
+    pub infos: &'static [ProtocolInfo],
+    /// What it rides on.
+    pub over: &'static [Carrier],
+    /// Bounded look at the first bytes.
+    pub probe: fn(&Peek<'_>) -> Verdict,
+    /// A fresh dissector.
+    pub open: fn() -> Box<dyn Dissector>,
+    /// KFL fields that it fills.
+    pub fields: &'static [Field],
+}

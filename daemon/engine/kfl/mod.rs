@@ -1,0 +1,1 @@
+//! The filter language: parse, type-check, compile, evaluate, complete.

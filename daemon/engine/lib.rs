@@ -1,0 +1,18 @@
+//! Turns captured records into entries: wire parsing, flows, reassembly, dissection, KFL.
+//!
+//! Layers, each using only what stands to its right:
+//! `present, kfl -> shard -> dissect -> reassembly -> flow -> wire -> model -> limits`.
+//! Invariant: no I/O, no clock (time comes from the records), no privilege, no unsafe code; live
+//! traffic, replayed segments and imported captures go through the very same code.
+
+#![forbid(unsafe_code)]
+
+pub mod limits;
+pub mod model;
+pub mod dissect;
+pub mod wire;
+pub mod flow;
+pub mod reassembly;
+pub mod shard;
+pub mod kfl;
+pub mod present;

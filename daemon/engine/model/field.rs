@@ -1,0 +1,78 @@
+//! What a field of the filter language is: the one row from which everything about it derives.
+//!
+//! Fields common to all entries are listed in `kfl::fields`, those of a protocol in its own
+//! dissector folder. Parser, type checker, completion, documentation and selectors read these rows.
+
+use super::{Entry, Timestamp, Value};
+
+/// The static type of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FieldType {
+    /// True or false.
+    Bool,
+    /// 64-bit signed integer.
+    Int,
+    /// Floating point number.
+    Float,
+    /// Text.
+    Str,
+    /// Raw bytes.
+    Bytes,
+    /// A moment.
+    Timestamp,
+    /// List of texts.
+    StrList,
+    /// Text to text.
+    StrMap,
+    /// Anything: the untyped remainder of a message (`request.…`, `response.…`).
+    Any,
+}
+
+/// A borrowed value of a field.
+#[derive(Clone, Copy, Debug)]
+pub enum FieldValue<'a> {
+    /// The entry does not have it: the type's default applies.
+    Missing,
+    /// True or false.
+    Bool(bool),
+    /// Whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// Text.
+    Str(&'a str),
+    /// Raw bytes.
+    Bytes(&'a [u8]),
+    /// A moment.
+    Timestamp(Timestamp),
+    /// A part of the message tree (lists and maps included).
+    Tree(&'a Value),
+    /// Two texts as a list, for `namespaces`, `pods`, `services`.
+    Pair(&'a str, &'a str),
+}
+
+/// Where a field's value comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum FieldSource {
+    /// Computed from the entry without allocating.
+    Get(for<'a> fn(&'a Entry) -> FieldValue<'a>),
+    /// A dotted path into the message tree: `request.…` or `response.…`.
+    Path(&'static str),
+    /// Known to the language, but nothing produces it yet: always the type's default.
+    Planned,
+}
+
+/// One row of the table of fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Name in KFL, dotted where the language has it so.
+    pub name: &'static str,
+    /// Static type.
+    pub ty: FieldType,
+    /// Where the value comes from.
+    pub source: FieldSource,
+    /// One sentence; units where the type does not carry them.
+    pub doc: &'static str,
+    /// A filter that uses it.
+    pub example: &'static str,
+}

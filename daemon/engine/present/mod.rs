@@ -1,0 +1,1 @@
+//! Writes entries as readers see them: full JSON, base JSON, detail sections.

@@ -1,0 +1,1 @@
+//! Turns TCP segments into ordered bytes and declared gaps, per direction.

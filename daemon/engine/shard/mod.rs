@@ -1,0 +1,1 @@
+//! Drives flows, reassembly and dissectors for one share of the connections and emits entries.

@@ -1,0 +1,2 @@
+//! remorad: arguments -> configuration -> `App::build` -> run -> drain.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Names the ends of an entry from what host and capture know; never blocks.

@@ -1,0 +1,1 @@
+//! Threads, bounded queues, clock, shutdown, readiness, privileges.

@@ -1,0 +1,1 @@
+//! Entries, tokens and settings in redb; the only user of redb.

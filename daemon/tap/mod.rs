@@ -1,0 +1,1 @@
+//! Live observers of entries: filter, bounded queue, cursor.

@@ -1,0 +1,1 @@
+//! Names metrics, sets up logs, counts drops.
