@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use remora_engine::model::{DropReason, Entry, Value};
 
-use super::DepthProbe;
 use crate::resolve::Directory;
-use crate::runtime::{self, Capacity, Popped, Receiver, Sender};
+use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender};
 use crate::tap::Tap;
 use crate::telemetry::{Drops, Metric, Metrics};
 
@@ -43,11 +42,10 @@ pub(super) fn spawn(
     parts: Parts,
     capacity: Capacity,
     threads: &mut Vec<JoinHandle<()>>,
-    depths: &mut Vec<DepthProbe>,
+    queues: &mut Vec<Probe>,
 ) -> std::io::Result<Sender<Entry>> {
     let (sender, inbox) = runtime::queue("entries", capacity);
-    let probe = sender.probe();
-    depths.push(Box::new(move || probe.depth()));
+    queues.push(sender.probe());
     threads.push(runtime::spawn_thread("entries", move || Worker { parts, inbox }.run())?);
     Ok(sender)
 }
@@ -82,7 +80,7 @@ impl Worker {
                 Arc::new(entry)
             })
             .collect();
-        self.parts.metrics.add(Metric::Entries, entries.len() as u64);
+        self.parts.metrics.add(Metric::PipelineEntries, entries.len() as u64);
         self.parts.tap.publish(&entries);
         if let Some(store) = &self.parts.storing {
             let mut weighed: Vec<_> = entries

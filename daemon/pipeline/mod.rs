@@ -24,10 +24,9 @@ use compact_str::CompactString;
 use remora_engine::limits::Limits;
 use remora_engine::model::{CaptureSource, NodeInfo};
 use remora_engine::shard::{FlowInfo, ShardContext};
-use serde::{Deserialize, Serialize};
 
 use crate::resolve::Directory;
-use crate::runtime::{Capacity, Depth, Shutdown};
+use crate::runtime::{Capacity, Depth, Probe, Shutdown};
 use crate::store;
 use crate::tap::Tap;
 use crate::telemetry::{Drops, Metrics};
@@ -86,22 +85,7 @@ pub struct Pipeline {
 #[derive(Clone, Debug)]
 pub struct Handle {
     shards: Arc<shards::Control>,
-    depths: Arc<Vec<DepthProbe>>,
-}
-
-type DepthProbe = Box<dyn Fn() -> Depth + Send + Sync>;
-
-/// The fill of one queue, for status and metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueDepth {
-    /// Name of the queue.
-    pub name: String,
-    /// Items waiting.
-    pub items: usize,
-    /// Bytes waiting.
-    pub bytes: usize,
-    /// Bound in bytes.
-    pub capacity_bytes: usize,
+    queues: Arc<Vec<Probe>>,
 }
 
 impl Pipeline {
@@ -112,11 +96,11 @@ impl Pipeline {
         shutdown: &Shutdown,
     ) -> std::io::Result<(Self, PacketSink, SocketSink)> {
         let mut threads = Vec::new();
-        let mut depths: Vec<DepthProbe> = Vec::new();
+        let mut queues: Vec<Probe> = Vec::new();
 
         let storing = sinks
             .store
-            .map(|writer| storing::spawn(writer, config.store_queue, Arc::clone(&sinks.drops), &mut threads, &mut depths))
+            .map(|writer| storing::spawn(writer, config.store_queue, Arc::clone(&sinks.drops), &mut threads, &mut queues))
             .transpose()?;
         let entry_sender = entries::spawn(
             entries::Parts {
@@ -129,7 +113,7 @@ impl Pipeline {
             },
             config.entry_queue,
             &mut threads,
-            &mut depths,
+            &mut queues,
         )?;
         let context =
             ShardContext { node: Arc::clone(&config.node), run: config.run.clone(), source: config.source };
@@ -144,12 +128,12 @@ impl Pipeline {
             },
             config.shard_queue,
             &mut threads,
-            &mut depths,
+            &mut queues,
         )?;
         let (packets, events) =
             PacketSink::new(&config.limits, control.senders(), Arc::clone(&sinks.drops), sinks.metrics);
         let sockets = SocketSink::new(sinks.directory, events, sinks.drops, shutdown.clone());
-        let handle = Handle { shards: Arc::new(control), depths: Arc::new(depths) };
+        let handle = Handle { shards: Arc::new(control), queues: Arc::new(queues) };
         Ok((Self { handle, threads }, packets, sockets))
     }
 
@@ -196,18 +180,12 @@ impl Handle {
     }
 
     /// The fill of every queue.
-    pub fn depths(&self) -> Vec<QueueDepth> {
-        self.depths
-            .iter()
-            .map(|probe| {
-                let depth = probe();
-                QueueDepth {
-                    name: depth.name.to_string(),
-                    items: depth.items,
-                    bytes: depth.bytes,
-                    capacity_bytes: depth.capacity_bytes,
-                }
-            })
-            .collect()
+    pub fn depths(&self) -> Vec<Depth> {
+        self.queues.iter().map(Probe::depth).collect()
+    }
+
+    /// The queues, for the metrics.
+    pub fn queues(&self) -> &[Probe] {
+        &self.queues
     }
 }

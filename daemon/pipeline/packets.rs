@@ -1,6 +1,7 @@
 //! The sink of the packet reader thread: routes packets to shards, in batches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use remora_engine::flow::{Routed, Router, RouterConfig};
 use remora_engine::limits::Limits;
@@ -51,7 +52,7 @@ impl PacketSink {
     }
 
     fn take_socket_events(&mut self) {
-        self.events.drain(&mut self.pending_events);
+        self.events.pop_batch(&mut self.pending_events, ROUTER_EVENTS.items, Duration::ZERO);
         for event in self.pending_events.drain(..) {
             self.router.socket_event(&event);
         }
@@ -84,7 +85,7 @@ impl capture::Sink for PacketSink {
                 self.drops.count(DropReason::ShardQueueFull, dropped as u64);
             }
         }
-        self.metrics.add(Metric::PacketsRouted, std::mem::take(&mut self.routed));
+        self.metrics.add(Metric::PipelinePackets, std::mem::take(&mut self.routed));
         self.take_socket_events();
         let evicted = self.router.expire(now);
         self.drops.count(DropReason::ConnectionLimit, evicted);

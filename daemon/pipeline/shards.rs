@@ -10,9 +10,8 @@ use remora_engine::limits::Limits;
 use remora_engine::model::{DropReason, Entry, Timestamp};
 use remora_engine::shard::{FlowInfo, Shard, ShardContext, Sink};
 
-use super::DepthProbe;
 use super::entries::weight_of;
-use crate::runtime::{self, Capacity, Popped, Receiver, Sender, clock};
+use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender, clock};
 use crate::telemetry::Drops;
 
 /// Packets taken from the queue at once: enough to spread the lock, few enough to stay in cache.
@@ -100,13 +99,12 @@ pub(super) fn spawn(
     parts: Parts,
     capacity: Capacity,
     threads: &mut Vec<JoinHandle<()>>,
-    depths: &mut Vec<DepthProbe>,
+    queues: &mut Vec<Probe>,
 ) -> std::io::Result<Control> {
     let mut senders = Vec::with_capacity(parts.count);
     for index in 0..parts.count {
         let (sender, receiver) = runtime::queue("shard", capacity);
-        let probe = sender.probe();
-        depths.push(Box::new(move || probe.depth()));
+        queues.push(sender.probe());
         let mut shard = Shard::new(Arc::clone(&parts.limits), parts.context.clone());
         shard.set_dissecting(parts.dissecting);
         let worker =
@@ -143,7 +141,7 @@ impl Worker {
             }
             // Deadlines follow the packets' clock while a backlog is worked off, so that lateness of
             // this thread is not mistaken for silence on the wire.
-            let caught_up = !matches!(popped, Popped::Items) || self.inbox.is_empty();
+            let caught_up = !matches!(popped, Popped::Items) || self.inbox.depth().items == 0;
             let now = if caught_up { clock::now() } else { latest };
             if now != Timestamp::ZERO {
                 self.shard.advance(now, &mut self.out);

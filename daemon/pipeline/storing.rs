@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use remora_engine::model::{DropReason, Entry};
 
-use super::DepthProbe;
-use crate::runtime::{self, Capacity, Popped, Receiver, Sender};
+use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender};
 use crate::store::Writer;
 use crate::telemetry::Drops;
 
@@ -23,11 +22,10 @@ pub(super) fn spawn(
     capacity: Capacity,
     drops: Arc<Drops>,
     threads: &mut Vec<JoinHandle<()>>,
-    depths: &mut Vec<DepthProbe>,
+    queues: &mut Vec<Probe>,
 ) -> std::io::Result<Sender<Arc<Entry>>> {
     let (sender, inbox) = runtime::queue("store", capacity);
-    let probe = sender.probe();
-    depths.push(Box::new(move || probe.depth()));
+    queues.push(sender.probe());
     threads.push(runtime::spawn_thread("store", move || run(writer, &inbox, &drops))?);
     Ok(sender)
 }
