@@ -51,8 +51,7 @@ fn root_a_killed_daemon_keeps_what_it_had_stored() {
     curl(&[&nginx.url("/kept")]);
     let kept = feed.next();
     until("the commit", || {
-        let status = daemon.data("/api/v1/status");
-        (status["store"]["committedSeq"].as_u64() >= kept["seq"].as_u64()).then_some(())
+        (Some(daemon.counter("store", "committed_seq")) >= kept["seq"].as_u64()).then_some(())
     });
     daemon.kill();
     let daemon = Daemon::start_with(options());

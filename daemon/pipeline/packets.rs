@@ -19,6 +19,9 @@ const PACKET_OVERHEAD: usize = 192;
 /// and they are bounded tightly.
 const ROUTER_EVENTS: Capacity = Capacity { bytes: 4 << 20, items: 32_768 };
 
+/// How often idle connections are looked for while no packet comes: memory, not correctness.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Receives packets on the reader thread.
 #[derive(Debug)]
 pub struct PacketSink {
@@ -78,7 +81,7 @@ impl capture::Sink for PacketSink {
         }
     }
 
-    fn flush(&mut self, now: Timestamp) {
+    fn flush(&mut self, now: Timestamp) -> Option<Duration> {
         for (batch, shard) in self.batches.iter_mut().zip(&self.shards) {
             if !batch.is_empty() {
                 let dropped = shard.push_all(batch);
@@ -89,5 +92,6 @@ impl capture::Sink for PacketSink {
         self.take_socket_events();
         let evicted = self.router.expire(now);
         self.drops.count(DropReason::ConnectionLimit, evicted);
+        (!self.router.is_empty()).then_some(EXPIRY_INTERVAL)
     }
 }

@@ -1,6 +1,7 @@
 //! The sink of the socket reader thread: keeps the directory of sockets and processes current.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use remora_engine::model::{Record, SocketEvent, Timestamp};
 
@@ -48,7 +49,8 @@ impl capture::Sink for SocketSink {
         }
     }
 
-    fn flush(&mut self, now: Timestamp) {
+    fn flush(&mut self, now: Timestamp) -> Option<Duration> {
         self.directory.expire(now);
+        None
     }
 }

@@ -87,7 +87,23 @@ impl Daemon {
     }
 
     pub fn subscribers(&self) -> u64 {
-        self.data("/api/v1/status")["subscribers"].as_u64().expect("status.subscribers")
+        self.data("/api/v1/status")["stream"]["subscribers"].as_u64().expect("status.stream.subscribers")
+    }
+
+    /// One counter of one stage in the status.
+    pub fn counter(&self, stage: &str, name: &str) -> u64 {
+        let status = self.data("/api/v1/status");
+        let stages = status["stages"].as_array().expect("stages");
+        let found = stages.iter().find(|candidate| candidate["name"] == stage);
+        found.and_then(|stage| stage["counters"][name].as_u64()).unwrap_or_else(|| panic!("{stage}.{name} in {status}"))
+    }
+
+    /// How much was lost for one reason.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let status = self.data("/api/v1/status");
+        let drops = status["drops"].as_array().expect("drops");
+        let found = drops.iter().find(|candidate| candidate["reason"] == reason);
+        found.and_then(|drop| drop["count"].as_u64()).unwrap_or_else(|| panic!("{reason} in {status}"))
     }
 
     /// Runs the command line against this daemon.
