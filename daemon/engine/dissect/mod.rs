@@ -10,7 +10,9 @@
 use compact_str::CompactString;
 
 use crate::limits::Limits;
-use crate::model::{Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value};
+use crate::model::{
+    Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value,
+};
 
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
@@ -133,13 +135,7 @@ pub struct Output<'a> {
 /// The stateful unit for one protocol on one stream.
 pub trait Dissector: Send {
     /// Takes input of one direction. Called again with the unconsumed rest plus new bytes.
-    fn feed(
-        &mut self,
-        direction: Direction,
-        input: Input<'_>,
-        at: Timestamp,
-        out: &mut Output<'_>,
-    ) -> Progress;
+    fn feed(&mut self, direction: Direction, input: Input<'_>, at: Timestamp, out: &mut Output<'_>) -> Progress;
 
     /// Gives up what waited too long at `now` (see `limits.answer_timeout`).
     fn expire(&mut self, now: Timestamp, out: &mut Output<'_>);
