@@ -29,10 +29,18 @@ pub struct Limits {
     /// How long a hole is waited for once later data is there; packets on one host arrive in order,
     /// so a hole that lasts is a lost record.
     pub hole_patience: Duration,
+    /// The same once the receiver has acknowledged the missing bytes: nobody will send them again, so
+    /// this only covers records of one connection that different CPUs delivered out of order.
+    pub acked_hole_patience: Duration,
     /// How long a request may wait for its answer before it is shown with a timeout error.
     pub answer_timeout: Duration,
     /// Idle time after which a connection without a seen end is forgotten.
     pub idle_timeout: Duration,
+    /// The same for datagram flows and for connections whose opening nobody answered: there are many of
+    /// them, and most are over after one exchange.
+    pub brief_timeout: Duration,
+    /// How long an ended connection is kept for stragglers: retransmitted FINs, the other vantage.
+    pub close_linger: Duration,
 }
 
 impl Default for Limits {
@@ -48,8 +56,11 @@ impl Default for Limits {
             max_out_of_order_segments: 512,
             max_detect: 4096,
             hole_patience: Duration::from_millis(200),
+            acked_hole_patience: Duration::from_millis(10),
             answer_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(20 * 60),
+            brief_timeout: Duration::from_secs(60),
+            close_linger: Duration::from_secs(3),
         }
     }
 }
