@@ -7,12 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod dissect;
-pub mod flow;
-pub mod kfl;
 pub mod limits;
 pub mod model;
-pub mod present;
+pub mod dissect;
+pub mod wire;
+pub mod flow;
 pub mod reassembly;
 pub mod shard;
-pub mod wire;
+pub mod kfl;
+pub mod present;
