@@ -26,6 +26,11 @@ pub struct Limits {
     pub max_out_of_order_segments: usize,
     /// Bytes looked at before a stream is declared to speak no known protocol.
     pub max_detect: usize,
+    /// Bytes searched for the start of a message where a stream is joined in its middle or lost its
+    /// framing; beyond it the stream stays unknown.
+    pub max_resync: usize,
+    /// How often a stream that stopped following its protocol is detected anew.
+    pub max_redetect: u32,
     /// How long a hole is waited for once later data is there; packets on one host arrive in order,
     /// so a hole that lasts is a lost record.
     pub hole_patience: Duration,
@@ -55,6 +60,8 @@ impl Default for Limits {
             max_out_of_order: 1 << 20,
             max_out_of_order_segments: 512,
             max_detect: 4096,
+            max_resync: 8 << 20,
+            max_redetect: 4,
             hole_patience: Duration::from_millis(200),
             acked_hole_patience: Duration::from_millis(10),
             answer_timeout: Duration::from_secs(60),
