@@ -26,13 +26,26 @@ pub struct Limits {
     pub max_out_of_order_segments: usize,
     /// Bytes looked at before a stream is declared to speak no known protocol.
     pub max_detect: usize,
+    /// Bytes searched for the start of a message where a stream is joined in its middle or lost its
+    /// framing; beyond it the stream stays unknown.
+    pub max_resync: usize,
+    /// How often a stream that stopped following its protocol is detected anew.
+    pub max_redetect: u32,
     /// How long a hole is waited for once later data is there; packets on one host arrive in order,
     /// so a hole that lasts is a lost record.
     pub hole_patience: Duration,
+    /// The same once the receiver has acknowledged the missing bytes: nobody will send them again, so
+    /// this only covers records of one connection that different CPUs delivered out of order.
+    pub acked_hole_patience: Duration,
     /// How long a request may wait for its answer before it is shown with a timeout error.
     pub answer_timeout: Duration,
     /// Idle time after which a connection without a seen end is forgotten.
     pub idle_timeout: Duration,
+    /// The same for datagram flows and for connections whose opening nobody answered: there are many of
+    /// them, and most are over after one exchange.
+    pub brief_timeout: Duration,
+    /// How long an ended connection is kept for stragglers: retransmitted FINs, the other vantage.
+    pub close_linger: Duration,
 }
 
 impl Default for Limits {
@@ -47,9 +60,14 @@ impl Default for Limits {
             max_out_of_order: 1 << 20,
             max_out_of_order_segments: 512,
             max_detect: 4096,
+            max_resync: 8 << 20,
+            max_redetect: 4,
             hole_patience: Duration::from_millis(200),
+            acked_hole_patience: Duration::from_millis(10),
             answer_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(20 * 60),
+            brief_timeout: Duration::from_secs(60),
+            close_linger: Duration::from_secs(3),
         }
     }
 }
