@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in OBJECTS {
         SkeletonBuilder::new()
             .source(format!("bpf/{name}.bpf.c"))
+            .obj(out.join(format!("{name}.bpf.o")))
             .clang_args(["-Wall", "-Werror", "-mcpu=v3"])
             .build_and_generate(out.join(format!("{name}.skel.rs")))
             .map_err(|error| format!("bpf/{name}.bpf.c: {error:#}"))?;
