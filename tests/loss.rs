@@ -21,7 +21,9 @@ fn ip_packets(space: &Netns) -> u64 {
 }
 
 fn kernel(status: &Value, counter: &str) -> u64 {
-    status["capture"]["counters"][counter].as_u64().unwrap_or_else(|| panic!("{counter} in {}", status["capture"]))
+    status["capture"]["counters"][counter]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{counter} in {}", status["capture"]))
 }
 
 /// A small ring and a flood: packets must be lost, and every one of them must be accounted for.
@@ -31,15 +33,15 @@ fn root_under_overload_every_packet_is_delivered_or_counted() {
     let cgroup = Cgroup::new();
     // Only the flood's own cgroup is in scope, so that other traffic of the machine does not count.
     let daemon = Daemon::start_with(Options {
-        config: format!("capture.ring-size = \"256KiB\"\ncapture.scope.include-cgroups = [\"{}\"]", cgroup.path),
+        config: format!(
+            "capture.ring-size = \"256KiB\"\ncapture.scope.include-cgroups = [\"{}\"]",
+            cgroup.path
+        ),
         ..Options::default()
     });
     let before = (ip_packets(&space), daemon.data("/api/v1/status"));
-    let status = space
-        .command("/usr/bin/python3")
-        .args(["-c", FLOOD, &cgroup.procs()])
-        .status()
-        .expect("flood");
+    let status =
+        space.command("/usr/bin/python3").args(["-c", FLOOD, &cgroup.procs()]).status().expect("flood");
     assert!(status.success());
     let sent = ip_packets(&space) - before.0;
     let after = until("the pipeline to settle", || {
@@ -47,7 +49,8 @@ fn root_under_overload_every_packet_is_delivered_or_counted() {
         let second = daemon.data("/api/v1/status");
         (first["pipeline"]["packets"] == second["pipeline"]["packets"]
             && kernel(&first, "captured") == kernel(&second, "captured")
-            && kernel(&second, "captured") - kernel(&before.1, "captured") == routed(&second) - routed(&before.1))
+            && kernel(&second, "captured") - kernel(&before.1, "captured")
+                == routed(&second) - routed(&before.1))
         .then_some(second)
     });
     let grew = |counter: &str| kernel(&after, counter) - kernel(&before.1, counter);

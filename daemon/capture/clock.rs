@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::engine::model::Timestamp;
+use crate::runtime::clock::now;
 
 /// How often the offset is taken again: NTP slews at most 0.5 ms per second.
 const RESAMPLE_NS: u64 = 1_000_000_000;
@@ -21,7 +22,7 @@ impl Clock {
     /// Samples both clocks now.
     pub(super) fn new() -> Self {
         let before = monotonic();
-        let epoch = nanos(ClockId::CLOCK_REALTIME);
+        let epoch = now().nanos();
         let after = monotonic();
         let sampled = before + (after - before) / 2;
         Self { offset: epoch.saturating_sub(sampled), sampled }
@@ -35,11 +36,11 @@ impl Clock {
 
     /// Takes the offset again if the last sample is old; returns the present moment.
     pub(super) fn tick(&mut self) -> Timestamp {
-        let now = monotonic();
-        if now > self.sampled + RESAMPLE_NS {
+        let ktime = monotonic();
+        if ktime > self.sampled + RESAMPLE_NS {
             *self = Self::new();
         }
-        self.timestamp(now)
+        self.timestamp(ktime)
     }
 
     /// A kernel time as time since the epoch.
@@ -48,13 +49,9 @@ impl Clock {
     }
 }
 
+/// 0 if the clock does not exist, which Linux rules out.
 fn monotonic() -> u64 {
-    nanos(ClockId::CLOCK_MONOTONIC)
-}
-
-/// 0 if the clock does not exist, which Linux rules out for those used here.
-fn nanos(clock: ClockId) -> u64 {
-    clock_gettime(clock).map_or(0, |time| Duration::from(time).as_nanos() as u64)
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
 
 #[cfg(test)]

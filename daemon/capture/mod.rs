@@ -37,11 +37,15 @@ pub trait Sink: Send {
     /// One record, in the order in which the kernel made them.
     fn record(&mut self, record: Record);
 
-    /// Called after each batch of records (at most 1024), and when the time that it returned last is
-    /// over. Returns how long the thread may sleep if nothing arrives; `None`: until something does.
-    /// A sink that holds timers returns the time to the next one; an idle sink returns `None`, and then
-    /// an idle host costs nothing.
-    fn flush(&mut self, now: Timestamp) -> Option<Duration>;
+    /// Called after each batch of records (at most 1024), and when nothing came for [`Sink::patience`].
+    fn flush(&mut self, now: Timestamp);
+
+    /// How long the thread may sleep, if nothing arrives, before it flushes again; `None`: until
+    /// something does. A sink with timers returns the time to the next one. The default serves those
+    /// that only tidy up, at one wake-up a second.
+    fn patience(&self) -> Option<Duration> {
+        Some(Duration::from_secs(1))
+    }
 }
 
 /// What to capture and with how much memory.
@@ -357,6 +361,7 @@ impl Batch for Delivery {
 
     fn end(&mut self) -> Option<Duration> {
         let now = self.clock.tick();
-        self.sink.flush(now)
+        self.sink.flush(now);
+        self.sink.patience()
     }
 }

@@ -23,8 +23,11 @@ impl Sink for SeenSink {
         self.0.0.0.lock().expect("no panic").push(record);
     }
 
-    fn flush(&mut self, _now: Timestamp) -> Option<Duration> {
+    fn flush(&mut self, _now: Timestamp) {
         self.0.0.1.notify_all();
+    }
+
+    fn patience(&self) -> Option<Duration> {
         None
     }
 }

@@ -18,6 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{Attached, Loaded};
 use crate::capture::CaptureError;
+use crate::runtime::spawn_thread;
 
 /// How long an awake reader waits before it looks again: the latency that batching costs.
 const NAP: Duration = Duration::from_millis(1);
@@ -113,10 +114,7 @@ pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
             batch.borrow_mut().end();
         }
     };
-    let thread = std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map_err(|error| CaptureError::Thread { error })?;
+    let thread = spawn_thread(name, body).map_err(|error| CaptureError::Thread { error })?;
     let handle = ReaderHandle { thread: Some(thread), stop };
     match started.recv() {
         Ok(result) => result.map(|()| handle),
