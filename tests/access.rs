@@ -6,7 +6,17 @@ use crate::support::{Daemon, Feed, Nginx, client, curl};
 
 fn as_nobody(arguments: &[&str]) -> (u16, String) {
     let output = Command::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "curl", "-sS", "-w", "\n%{http_code}"])
+        .args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "curl",
+            "-sS",
+            "-w",
+            "\n%{http_code}",
+        ])
         .args(arguments)
         .output()
         .expect("setpriv");

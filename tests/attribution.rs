@@ -13,7 +13,8 @@ fn root_both_processes_of_a_call_are_named() {
     let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
     // curl lives for a few milliseconds: it must be named all the same.
     for _ in 0..10 {
-        let mut child = Command::new("curl").args(["-sS", "-o", "/dev/null", &nginx.url("/")]).spawn().expect("curl");
+        let mut child =
+            Command::new("curl").args(["-sS", "-o", "/dev/null", &nginx.url("/")]).spawn().expect("curl");
         let (curl_pid, me) = (child.id(), std::process::id());
         assert!(child.wait().expect("curl").success());
         let entry = feed.next();

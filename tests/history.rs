@@ -19,7 +19,8 @@ fn root_entries_are_read_again_after_a_restart() {
     let daemon = Daemon::start_with(options());
     let first = daemon.data(&format!("/api/v1/entries?kfl={filter}&limit=3"));
     let page = first["entries"].as_array().expect("entries");
-    let numbers: Vec<_> = page.iter().map(|entry| entry["request"]["queryString"]["n"].as_str().expect("n")).collect();
+    let numbers: Vec<_> =
+        page.iter().map(|entry| entry["request"]["queryString"]["n"].as_str().expect("n")).collect();
     assert_eq!(numbers, ["4", "3", "2"], "newest first");
     let next = &first["next"];
     let cursor = next.as_str().map_or_else(|| next.to_string(), str::to_string);

@@ -94,7 +94,9 @@ fn root_keep_alive_calls_are_an_entry_each_in_order() {
 
 #[test]
 fn root_pipelined_requests_meet_their_own_answers() {
-    let nginx = Nginx::start("location = /a { return 201 aa; } location = /b { return 404 b; } location = /c { return 200 ccc; }");
+    let nginx = Nginx::start(
+        "location = /a { return 201 aa; } location = /b { return 404 b; } location = /c { return 200 ccc; }",
+    );
     let daemon = Daemon::start();
     let mut feed = daemon.feed(&to_port(nginx.port));
     let mut stream = TcpStream::connect(("127.0.0.1", nginx.port)).expect("connect");
@@ -208,7 +210,9 @@ fn root_upgrade_is_one_entry_and_its_bytes_are_no_http() {
     let daemon = Daemon::start();
     let mut feed = daemon.feed(&to_port(port));
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-    stream.write_all(b"GET /up HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n").expect("write");
+    stream
+        .write_all(b"GET /up HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+        .expect("write");
     let mut answer = [0; 4096];
     assert!(stream.read(&mut answer).expect("read") > 0);
     stream.write_all(b"\x81\x05hello not http").expect("write");
@@ -306,7 +310,10 @@ fn root_namespaces_joined_by_veth_give_one_entry_with_both_processes() {
     let nginx = Nginx::start_in(Some(&right), &server_ip, 8081, "");
     let daemon = Daemon::start();
     let mut feed = daemon.feed("http and dst.ip == \"10.83.7.2\"");
-    left.run("curl", &["-sS", "--retry", "5", "--retry-connrefused", &format!("http://{server_ip}:8081/index.html")]);
+    left.run(
+        "curl",
+        &["-sS", "--retry", "5", "--retry-connrefused", &format!("http://{server_ip}:8081/index.html")],
+    );
     let entry = feed.next();
     assert_eq!(status_of(&entry), 200);
     assert_eq!(entry["src"]["processName"], "curl");
@@ -323,7 +330,12 @@ fn root_the_same_tuple_in_two_namespaces_is_two_calls() {
         .iter()
         .enumerate()
         .map(|(n, space)| {
-            Nginx::start_in(Some(space), "127.0.0.1", 8082, &format!("location = /who {{ return 200 space{n}; }}"))
+            Nginx::start_in(
+                Some(space),
+                "127.0.0.1",
+                8082,
+                &format!("location = /who {{ return 200 space{n}; }}"),
+            )
         })
         .collect();
     let daemon = Daemon::start();
@@ -331,7 +343,15 @@ fn root_the_same_tuple_in_two_namespaces_is_two_calls() {
     for space in &spaces {
         space.run(
             "curl",
-            &["-sS", "--retry", "5", "--retry-connrefused", "--local-port", "45678", "http://127.0.0.1:8082/who"],
+            &[
+                "-sS",
+                "--retry",
+                "5",
+                "--retry-connrefused",
+                "--local-port",
+                "45678",
+                "http://127.0.0.1:8082/who",
+            ],
         );
     }
     let bodies: Vec<Vec<u8>> = feed.take(2).iter().map(body_of).collect();

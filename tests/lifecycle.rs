@@ -67,10 +67,14 @@ fn root_a_second_daemon_on_the_same_state_says_what_is_wrong() {
     let config = state.path().join("second.toml");
     std::fs::write(
         &config,
-        format!("listen.unix = \"{0}/second.sock\"\nlisten.tcp = []\nstore.path = \"{0}\"\n", state.path().display()),
+        format!(
+            "listen.unix = \"{0}/second.sock\"\nlisten.tcp = []\nstore.path = \"{0}\"\n",
+            state.path().display()
+        ),
     )
     .expect("configuration");
-    let output = Command::new(env!("CARGO_BIN_EXE_remorad")).arg("--config").arg(&config).output().expect("remorad");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_remorad")).arg("--config").arg(&config).output().expect("remorad");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains(&state.path().display().to_string()), "{text}");
@@ -90,7 +94,8 @@ fn root_reload_keeps_the_old_configuration_when_the_new_one_is_bad() {
     let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
     curl(&[&nginx.url("/")]);
     feed.next();
-    std::fs::write(&config, format!("{good}\ncapture.scope.exclude-ports = [{}]\n", nginx.port)).expect("write");
+    std::fs::write(&config, format!("{good}\ncapture.scope.exclude-ports = [{}]\n", nginx.port))
+        .expect("write");
     daemon.signal("HUP");
     until("the reload", || (said("reloaded") > 0).then_some(()));
     curl(&[&nginx.url("/excluded")]);
@@ -101,14 +106,17 @@ fn root_reload_keeps_the_old_configuration_when_the_new_one_is_bad() {
 fn bad_configuration_is_refused_with_exit_code_78_and_all_problems() {
     let dir = tempfile::tempdir().expect("directory");
     let config = dir.path().join("remora.toml");
-    std::fs::write(&config, "[listen]\ntcp = [\"0.0.0.0:8899\"]\n[store]\nmax-size = \"many\"\n").expect("write");
-    let output = Command::new(env!("CARGO_BIN_EXE_remorad")).arg("--config").arg(&config).output().expect("remorad");
+    std::fs::write(&config, "[listen]\ntcp = [\"0.0.0.0:8899\"]\n[store]\nmax-size = \"many\"\n")
+        .expect("write");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_remorad")).arg("--config").arg(&config).output().expect("remorad");
     assert_eq!(output.status.code(), Some(78));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("max-size"), "{text}");
     let fixed = "[listen]\ntcp = [\"0.0.0.0:8899\"]\n";
     std::fs::write(&config, fixed).expect("write");
-    let output = Command::new(env!("CARGO_BIN_EXE_remorad")).arg("--config").arg(&config).output().expect("remorad");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_remorad")).arg("--config").arg(&config).output().expect("remorad");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("0.0.0.0:8899") && text.to_lowercase().contains("tls"), "{text}");
 }

@@ -50,7 +50,8 @@ fn root_wscat_runs_a_filter_for_a_while_and_ends() {
 #[test]
 fn root_a_bad_filter_closes_with_the_error_and_its_position() {
     let daemon = Daemon::start();
-    let mut feed = Feed::open(client::unix(&daemon.socket()), "/api/wsFull", "http and respones.status == 500");
+    let mut feed =
+        Feed::open(client::unix(&daemon.socket()), "/api/wsFull", "http and respones.status == 500");
     let frame = feed.closed().expect("close frame");
     let reason = frame.reason.as_str();
     assert!(reason.contains("respones"), "{reason}");
@@ -103,7 +104,10 @@ fn root_dissection_pauses_and_resumes_while_flows_are_counted() {
     let flow = until("the flow of the paused call", || {
         let flows = daemon.data("/api/v1/flows");
         let flows = flows.as_array().or_else(|| flows["flows"].as_array()).expect("flows").clone();
-        flows.into_iter().find(|flow| flow.to_string().contains(&format!(":{}", nginx.port)) || flow.to_string().contains(&nginx.port.to_string()))
+        flows.into_iter().find(|flow| {
+            flow.to_string().contains(&format!(":{}", nginx.port))
+                || flow.to_string().contains(&nginx.port.to_string())
+        })
     });
     assert!(flow.to_string().contains("bytes"), "{flow}");
     let reply = daemon.post("/mcp/dissection/enable", "").json();

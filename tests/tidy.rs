@@ -82,7 +82,8 @@ fn third_party_crates_stay_in_their_homes() {
         for (name, homes) in HOMES {
             let used = text.lines().any(|line| {
                 let line = line.trim_start();
-                !line.starts_with("//") && (line.contains(&format!("{name}::")) || line.contains(&format!("use {name}")))
+                !line.starts_with("//")
+                    && (line.contains(&format!("{name}::")) || line.contains(&format!("use {name}")))
             });
             if used && !homes.iter().any(|home| path.starts_with(home)) {
                 wrong.push(format!("{path} uses {name}, which lives in {}", homes.join(", ")));
@@ -110,7 +111,8 @@ fn unsafe_code_stays_in_capture() {
     for (path, text) in sources("daemon") {
         let has = text.lines().any(|line| {
             let line = line.trim_start();
-            !line.starts_with("//") && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
+            !line.starts_with("//")
+                && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
         });
         assert!(!has || path.starts_with("daemon/capture/"), "{path} has unsafe code");
     }

@@ -100,7 +100,15 @@ impl Pipeline {
 
         let storing = sinks
             .store
-            .map(|writer| storing::spawn(writer, config.store_queue, Arc::clone(&sinks.drops), &mut threads, &mut queues))
+            .map(|writer| {
+                storing::spawn(
+                    writer,
+                    config.store_queue,
+                    Arc::clone(&sinks.drops),
+                    &mut threads,
+                    &mut queues,
+                )
+            })
             .transpose()?;
         let entry_sender = entries::spawn(
             entries::Parts {

@@ -51,7 +51,10 @@ impl PacketSink {
             ..RouterConfig::default()
         });
         let batches = shards.iter().map(|_| Vec::with_capacity(256)).collect();
-        (Self { router, events, pending_events: Vec::new(), shards, batches, drops, metrics, routed: 0 }, sender)
+        (
+            Self { router, events, pending_events: Vec::new(), shards, batches, drops, metrics, routed: 0 },
+            sender,
+        )
     }
 
     fn take_socket_events(&mut self) {

@@ -79,8 +79,10 @@ impl Control {
     pub(super) fn flows(&self, patience: Duration) -> Vec<FlowInfo> {
         let senders = self.senders();
         let (sender, receiver) = mpsc::sync_channel(senders.len().max(1));
-        let asked =
-            senders.iter().filter(|shard| shard.push(ShardInput::Flows(sender.clone()), ASK_WEIGHT).is_ok()).count();
+        let asked = senders
+            .iter()
+            .filter(|shard| shard.push(ShardInput::Flows(sender.clone()), ASK_WEIGHT).is_ok())
+            .count();
         drop(sender);
         let end = Instant::now() + patience;
         let mut flows = Vec::new();
@@ -107,8 +109,11 @@ pub(super) fn spawn(
         queues.push(sender.probe());
         let mut shard = Shard::new(Arc::clone(&parts.limits), parts.context.clone());
         shard.set_dissecting(parts.dissecting);
-        let worker =
-            Worker { shard, inbox: receiver, out: EntrySink::new(parts.entries.clone(), Arc::clone(&parts.drops)) };
+        let worker = Worker {
+            shard,
+            inbox: receiver,
+            out: EntrySink::new(parts.entries.clone(), Arc::clone(&parts.drops)),
+        };
         threads.push(runtime::spawn_thread(&format!("shard-{index}"), move || worker.run())?);
         senders.push(sender);
     }

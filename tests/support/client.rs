@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client::IntoClientRequest, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{
+    self, Message, WebSocket, client::IntoClientRequest, protocol::CloseFrame,
+};
 
 /// An HTTP answer.
 #[derive(Debug)]
@@ -54,9 +56,16 @@ pub fn tcp(address: std::net::SocketAddr) -> Box<dyn Duplex> {
 }
 
 /// Sends one request and reads the answer to the end of the connection.
-pub fn request(mut stream: Box<dyn Duplex>, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+pub fn request(
+    mut stream: Box<dyn Duplex>,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
     use std::fmt::Write as _;
-    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut text =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         text.push_str("Host: localhost\r\n");
     }
@@ -80,15 +89,19 @@ fn parse(answer: &[u8]) -> Reply {
     let head = String::from_utf8_lossy(&answer[..split]).into_owned();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("status code");
     let raw = &answer[split + 4..];
-    let body =
-        if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(raw) } else { raw.to_vec() };
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        dechunk(raw)
+    } else {
+        raw.to_vec()
+    };
     Reply { status, head, body }
 }
 
 fn dechunk(mut raw: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(line) = raw.windows(2).position(|window| window == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&raw[..line]).expect("chunk size"), 16).expect("hex");
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&raw[..line]).expect("chunk size"), 16).expect("hex");
         if size == 0 {
             break;
         }
@@ -108,7 +121,8 @@ impl Feed {
     pub fn open(stream: Box<dyn Duplex>, path: &str, filter: &str) -> Self {
         let request = format!("ws://localhost{path}").into_client_request().expect("request");
         stream.set_timeout(Some(Duration::from_secs(20)));
-        let (mut socket, _) = tungstenite::client(request, stream).map_err(|error| error.to_string()).expect("upgrade");
+        let (mut socket, _) =
+            tungstenite::client(request, stream).map_err(|error| error.to_string()).expect("upgrade");
         socket.send(Message::text(filter)).expect("send filter");
         Self { socket }
     }
@@ -127,7 +141,10 @@ impl Feed {
                 Ok(Message::Close(frame)) => panic!("stream closed: {frame:?}"),
                 Ok(_) => {}
                 Err(tungstenite::Error::Io(error))
-                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
                 {
                     return None;
                 }

@@ -117,7 +117,8 @@ impl Daemon {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill");
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill");
         assert!(status.success(), "kill -{name}");
     }
 
@@ -146,7 +147,10 @@ impl Drop for Daemon {
             self.child.wait().ok();
         }
         if std::thread::panicking() {
-            eprintln!("--- remorad said:\n{}", self.output.lock().map(|text| text.clone()).unwrap_or_default());
+            eprintln!(
+                "--- remorad said:\n{}",
+                self.output.lock().map(|text| text.clone()).unwrap_or_default()
+            );
         }
     }
 }

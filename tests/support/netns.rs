@@ -23,8 +23,27 @@ impl Netns {
     /// Connects two namespaces with a veth pair; `left` gets `prefix`.1, `right` gets `prefix`.2.
     pub fn join(left: &Self, right: &Self, prefix: &str) -> (String, String) {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (a, b) = (format!("ra{}x{id}", std::process::id() % 10_000), format!("rb{}x{id}", std::process::id() % 10_000));
-        run("ip", &["link", "add", &a, "netns", &left.name, "type", "veth", "peer", "name", &b, "netns", &right.name]);
+        let (a, b) = (
+            format!("ra{}x{id}", std::process::id() % 10_000),
+            format!("rb{}x{id}", std::process::id() % 10_000),
+        );
+        run(
+            "ip",
+            &[
+                "link",
+                "add",
+                &a,
+                "netns",
+                &left.name,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                &b,
+                "netns",
+                &right.name,
+            ],
+        );
         let (left_ip, right_ip) = (format!("{prefix}.1"), format!("{prefix}.2"));
         left.run("ip", &["addr", "add", &format!("{left_ip}/24"), "dev", &a]);
         right.run("ip", &["addr", "add", &format!("{right_ip}/24"), "dev", &b]);

@@ -17,7 +17,8 @@ pub fn free_port() -> u16 {
 
 /// Runs curl quietly and returns what it did; panics when it fails.
 pub fn curl(arguments: &[&str]) -> Output {
-    let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output().expect("run curl");
+    let output =
+        Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output().expect("run curl");
     assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
@@ -125,7 +126,8 @@ impl PythonServer {
             .expect("start python3");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("port line");
-        let port = line.trim().parse().unwrap_or_else(|_| panic!("python printed {line:?} instead of a port"));
+        let port =
+            line.trim().parse().unwrap_or_else(|_| panic!("python printed {line:?} instead of a port"));
         Self { child, port }
     }
 

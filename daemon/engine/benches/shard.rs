@@ -167,7 +167,9 @@ fn one_sided(request: &[u8], response: &[u8]) -> Vec<Packet> {
 }
 
 fn tcp_packet(src: AddrPort, dst: AddrPort, seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Bytes {
-    let (std::net::IpAddr::V4(from), std::net::IpAddr::V4(to)) = (src.ip, dst.ip) else { unreachable!("IPv4 only") };
+    let (std::net::IpAddr::V4(from), std::net::IpAddr::V4(to)) = (src.ip, dst.ip) else {
+        unreachable!("IPv4 only")
+    };
     let mut data = Vec::with_capacity(40 + payload.len());
     data.extend_from_slice(&[0x45, 0]);
     data.extend_from_slice(&(40 + payload.len() as u16).to_be_bytes());
