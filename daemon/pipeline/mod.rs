@@ -63,7 +63,7 @@ pub struct Sinks {
     /// Names the ends of entries.
     pub directory: Arc<Directory>,
     /// Live subscribers.
-    pub tap: Arc<Tap>,
+    pub tap: Tap,
     /// Persistent entries; `None` when storing is switched off.
     pub store: Option<store::Writer>,
     /// Number of the last entry of earlier runs.
