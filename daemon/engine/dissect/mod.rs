@@ -7,12 +7,16 @@
 //! Invariant: total. Any input, any split of it and any gap in it yields transactions or a
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
+pub mod registry;
+pub mod session;
+
+pub use registry::PROTOCOLS;
+pub use session::Session;
+
 use compact_str::CompactString;
 
 use crate::limits::Limits;
-use crate::model::{
-    Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value,
-};
+use crate::model::{Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value};
 
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +30,7 @@ pub enum Input<'a> {
 }
 
 /// What a dissector answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     /// Took so many bytes; offer the rest only together with more.
     Consumed(usize),
@@ -37,11 +41,45 @@ pub enum Progress {
         /// Bytes that must be available before another call makes sense; at most `limits.max_head`.
         at_least: usize,
     },
-    /// The bytes do not follow the protocol. The stream is shown as L4 from here on, or detected anew.
+    /// Took so many bytes; the rest has a meaning only once the other direction has moved on (an answer
+    /// before its request, what follows an upgrade request). The session keeps everything of this
+    /// direction, in order and with its times, and offers it again after the other direction was fed,
+    /// after [`Dissector::expire`], and, when too much piles up, after [`Dissector::unblock`].
+    Wait(usize),
+    /// The bytes do not follow the protocol. The dissector is closed with [`End::Desync`]; the stream is
+    /// detected anew, a bounded number of times.
     Desync,
     /// The connection speaks another protocol after the first `usize` bytes of this input (upgrade,
-    /// CONNECT): what follows in both directions is detected under the carrier.
-    HandOver(usize, Carrier),
+    /// CONNECT): what follows in both directions is detected under the upgrade's carrier. The dissector
+    /// has emitted all it had.
+    HandOver(usize, Box<Upgrade>),
+}
+
+/// What the next protocol on a connection may know of the exchange that led to it: stream 1 of an h2c
+/// upgrade, the extensions that a WebSocket handshake agreed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upgrade {
+    /// What the following bytes ride on.
+    pub carrier: Carrier,
+    /// The request that asked for it.
+    pub request: Value,
+    /// The response that granted it.
+    pub response: Value,
+    /// Moments of both.
+    pub timing: Timing,
+}
+
+/// What a dissector is told when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// What the bytes ride on.
+    pub carrier: Carrier,
+    /// The server's port.
+    pub server_port: u16,
+    /// Whether the first byte it gets is the first one of the protocol.
+    pub from_start: bool,
+    /// The exchange that led here, for [`Carrier::Upgraded`] and tunnels.
+    pub upgrade: Option<&'a Upgrade>,
 }
 
 /// What a protocol rides on.
@@ -51,7 +89,8 @@ pub enum Carrier {
     Stream,
     /// Single datagrams.
     Datagram,
-    /// A stream that an HTTP upgrade or CONNECT turned over; the token as a static registry name.
+    /// A stream that an HTTP upgrade turned over; the token as the registry spells it. (A CONNECT tunnel
+    /// is a `Stream` again: anything may ride in it.)
     Upgraded(&'static str),
 }
 
@@ -66,6 +105,8 @@ pub enum End {
     Expired,
     /// Capture stops, or the file is at its end.
     CaptureEnd,
+    /// The bytes stopped following the protocol.
+    Desync,
 }
 
 /// The start of both directions, for detection.
@@ -133,15 +174,29 @@ pub struct Output<'a> {
 }
 
 /// The stateful unit for one protocol on one stream.
-pub trait Dissector: Send {
+pub trait Dissector: Send + std::fmt::Debug {
     /// Takes input of one direction. Called again with the unconsumed rest plus new bytes.
-    fn feed(&mut self, direction: Direction, input: Input<'_>, at: Timestamp, out: &mut Output<'_>) -> Progress;
+    fn feed(
+        &mut self,
+        direction: Direction,
+        input: Input<'_>,
+        at: Timestamp,
+        out: &mut Output<'_>,
+    ) -> Progress;
 
     /// Gives up what waited too long at `now` (see `limits.answer_timeout`).
     fn expire(&mut self, now: Timestamp, out: &mut Output<'_>);
 
     /// The connection is over: emits what is unfinished, with its error.
     fn close(&mut self, end: End, at: Timestamp, out: &mut Output<'_>);
+
+    /// When [`expire`](Self::expire) has something to do next.
+    fn next_deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Too much waits in `direction`: the next input of it may not be answered with [`Progress::Wait`].
+    fn unblock(&mut self, _direction: Direction) {}
 }
 
 /// How a protocol is shown; the common protocol object of Kubeshark's entries.
@@ -185,7 +240,7 @@ pub struct Protocol {
     /// Bounded look at the first bytes.
     pub probe: fn(&Peek<'_>) -> Verdict,
     /// A fresh dissector.
-    pub open: fn() -> Box<dyn Dissector>,
+    pub open: fn(&Opening<'_>) -> Box<dyn Dissector>,
     /// KFL fields that it fills.
     pub fields: &'static [Field],
 }
