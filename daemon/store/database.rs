@@ -1,7 +1,7 @@
 //! The database file: opening, schema, and what all handles share.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,7 +63,7 @@ pub struct Stats {
     pub blocks: u64,
     /// Bytes that they occupy in the file.
     pub live_bytes: u64,
-    /// Size of the file.
+    /// Bytes of disk that the file occupies; its length may be twice that, with holes.
     pub file_bytes: u64,
     /// Limit of the file's size.
     pub max_bytes: u64,
@@ -148,7 +148,7 @@ impl Shared {
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats {
             entries: self.tail.len(),
-            file_bytes: std::fs::metadata(&self.path).map_or(0, |file| file.len()),
+            file_bytes: disk_bytes(&self.path),
             max_bytes: self.config().max_bytes,
             last_seq: self.last_seq.load(Ordering::Acquire),
             trimmed_entries: self.trimmed.load(Ordering::Relaxed),
@@ -264,10 +264,14 @@ fn open_database(path: &Path, opener: &Opener) -> Result<Database, StoreError> {
             StoreError::Corrupt { path: path.to_owned(), reason }
         }
         // redb reports a file that is no database of its own as invalid data.
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
             StoreError::Corrupt { path: path.to_owned(), reason: error.to_string() }
         }
-        DatabaseError::Storage(StorageError::Io(source)) => StoreError::Open { path: path.to_owned(), source },
+        DatabaseError::Storage(StorageError::Io(source)) => {
+            StoreError::Open { path: path.to_owned(), source }
+        }
         other => StoreError::Failed { operation: "open the database", source: Box::new(other.into()) },
     })
 }
@@ -304,6 +308,12 @@ fn prepare(database: &Database, path: &Path) -> Result<(), StoreError> {
         txn.open_table(SETTINGS).map_err(StoreError::failed(failed))?;
     }
     txn.commit().map_err(StoreError::failed(failed))
+}
+
+/// Bytes of disk behind a file. Not its length: redb doubles that when it grows, and what it has not
+/// written yet is a hole.
+fn disk_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.blocks() * 512)
 }
 
 /// What is read once when the file is opened.
@@ -354,7 +364,7 @@ impl Opened {
 /// Gives disk space back when the limit was lowered far below the file's size. Only at the start:
 /// redb cannot compact while anyone reads. The writer trims first, so this may take two starts.
 fn shrink(database: &mut Database, path: &Path, opened: &Opened, config: &StoreConfig) {
-    let file_bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    let file_bytes = disk_bytes(path);
     if file_bytes <= config.max_bytes || opened.blocks.bytes > file_bytes / 2 {
         return;
     }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory or the file cannot be made or opened.
-    #[error("cannot open the store at {path}: {source}; check the directory's owner and free space, or set store.path")]
+    #[error(
+        "cannot open the store at {path}: {source}; check the directory's owner and free space, or set store.path"
+    )]
     Open {
         /// Directory or file.
         path: PathBuf,
@@ -14,13 +16,17 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another process has the file open.
-    #[error("the store {path} is in use by another process; stop the other remorad or set another store.path")]
+    #[error(
+        "the store {path} is in use by another process; stop the other remorad or set another store.path"
+    )]
     Locked {
         /// The file.
         path: PathBuf,
     },
     /// A newer release wrote the file.
-    #[error("the store {path} has schema {found}, this release knows up to {supported}; start the newer release, or move the file away to begin a new one")]
+    #[error(
+        "the store {path} has schema {found}, this release knows up to {supported}; start the newer release, or move the file away to begin a new one"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -30,7 +36,9 @@ pub enum StoreError {
         supported: u64,
     },
     /// The file is damaged, or is no store.
-    #[error("the store {path} is damaged: {reason}; move it away (mv {path} {path}.damaged) and start again: stored entries, tokens and settings begin anew")]
+    #[error(
+        "the store {path} is damaged: {reason}; move it away (mv {path} {path}.damaged) and start again: stored entries, tokens and settings begin anew"
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,

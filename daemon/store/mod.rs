@@ -37,7 +37,7 @@ pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How much the store may keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// Limit of the database file, bytes; the oldest entries go first. At least [`Self::MIN_BYTES`].
+    /// Limit of the disk space that the file occupies, bytes; the oldest entries go first. At least [`Self::MIN_BYTES`].
     pub max_bytes: u64,
     /// Entries older than this are removed; `None` keeps them until the size limit.
     pub max_age: Option<Duration>,

@@ -34,7 +34,9 @@ impl Reader {
     /// The entry with this id; `None` when it is unknown or already trimmed.
     pub fn get(&self, id: &EntryId) -> Result<Option<Arc<Entry>>, StoreError> {
         let tail = self.shared.tail.snapshot();
-        if let Some(entry) = tail.iter().rev().flat_map(|batch| batch.iter().rev()).find(|entry| entry.id == *id) {
+        if let Some(entry) =
+            tail.iter().rev().flat_map(|batch| batch.iter().rev()).find(|entry| entry.id == *id)
+        {
             return Ok(Some(Arc::clone(entry)));
         }
         let view = self.view()?;

@@ -120,7 +120,8 @@ impl Store {
             return Err(refuse(format!("there are {MAX_TOKENS} already; revoke some first")));
         }
         let mut secret = [0; SECRET_BYTES];
-        getrandom::fill(&mut secret).map_err(|error| refuse(format!("the kernel gave no random bytes: {error}")))?;
+        getrandom::fill(&mut secret)
+            .map_err(|error| refuse(format!("the kernel gave no random bytes: {error}")))?;
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
         let info = TokenInfo {
             id: TokenId(self.next_token_id()?),
@@ -185,7 +186,8 @@ impl Store {
             match bytes {
                 Some(bytes) => {
                     table.insert(id.0, bytes).map_err(StoreError::failed(failed))?;
-                    let mut meta = txn.open_table(super::database::META).map_err(StoreError::failed(failed))?;
+                    let mut meta =
+                        txn.open_table(super::database::META).map_err(StoreError::failed(failed))?;
                     meta.insert(META_LAST_TOKEN, id.0).map_err(StoreError::failed(failed))?;
                 }
                 None => drop(table.remove(id.0).map_err(StoreError::failed(failed))?),

@@ -157,7 +157,8 @@ impl Writer {
     pub fn finish(mut self) -> Result<(), StoreError> {
         let result = self.flush().and_then(|()| self.mark(0));
         if result.is_err() {
-            let lost = self.fresh.zone.entries + self.sealed.iter().map(|block| block.zone.entries).sum::<u64>();
+            let lost =
+                self.fresh.zone.entries + self.sealed.iter().map(|block| block.zone.entries).sum::<u64>();
             self.metrics.drops().count(DropReason::StoreFailed, lost);
         }
         result

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::{Reader, Store, StoreConfig, StoreError, Writer, ZoneMap};
 use crate::engine::model::{
-    CaptureInfo, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Peer, ProtocolKey, Timestamp, Timing, Value,
+    CaptureInfo, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Peer, ProtocolKey, Timestamp, Timing,
+    Value,
 };
 use crate::runtime::clock;
 use crate::telemetry::{Drops, Metrics};
