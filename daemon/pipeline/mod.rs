@@ -182,6 +182,12 @@ impl Handle {
         self.shards.set_dissecting(on);
     }
 
+    /// Whether every shard takes work off its queue within `patience`; for the watchdog. A shard that is
+    /// merely busy answers once it gets there; one whose queue is full does not.
+    pub fn is_alive(&self, patience: Duration) -> bool {
+        self.shards.is_alive(patience)
+    }
+
     /// A view of all live flows. Waits for busy shards up to `patience`, then answers without them.
     pub fn flows(&self, patience: Duration) -> Vec<FlowInfo> {
         self.shards.flows(patience)
