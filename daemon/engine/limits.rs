@@ -71,3 +71,45 @@ impl Default for Limits {
         }
     }
 }
+
+/// Caps of the filter language. A filter beyond them is refused with an error; an entry whose
+/// evaluation goes beyond them does not match and is counted by the filter.
+pub mod kfl {
+    /// Bytes of a filter's text. The longest filter in users' notes is 400 bytes.
+    pub const TEXT: usize = 16 << 10;
+    /// Brackets within brackets. Bounds the recursion of parser, checker and evaluation.
+    pub const DEPTH: usize = 64;
+    /// Prefix operators in a row (`!!!x`).
+    pub const PREFIXES: usize = 64;
+    /// Nodes of a filter once its macros are expanded: bounds macros that use macros twice.
+    pub const NODES: usize = 4096;
+    /// Macros within macros.
+    pub const MACRO_DEPTH: usize = 8;
+    /// Regular expressions in one filter.
+    pub const REGEXES: usize = 64;
+    /// Bytes of one compiled regular expression.
+    pub const REGEX_SIZE: usize = 256 << 10;
+    /// Bytes that one regular expression may use as its search cache.
+    pub const REGEX_CACHE: usize = 512 << 10;
+    /// Brackets within brackets of a regular expression.
+    pub const REGEX_DEPTH: u32 = 64;
+    /// Work units of one evaluation, about 50 ns each: an entry costs 10 ms at most.
+    pub const WORK: u32 = 200_000;
+    /// Bytes that a plain text search looks at per work unit.
+    pub const SEARCH_BYTES_PER_UNIT: usize = 256;
+    /// Bytes that a regular expression or a JSON or XML reader looks at per work unit.
+    pub const PARSE_BYTES_PER_UNIT: usize = 64;
+    /// Bytes of one text or body that are searched; what lies beyond is not looked at. The same as
+    /// the most that a decoded body may have, so that nothing is missed by default.
+    pub const SEARCH: usize = 4 << 20;
+    /// Bytes of a body that `json()` and `xml()` read; a longer one counts as missing.
+    pub const DOCUMENT: usize = 1 << 20;
+    /// Elements within elements of a document that `xml()` reads.
+    pub const DOCUMENT_DEPTH: usize = 64;
+    /// Values that one `..name` or `.*` selection yields; the rest is not looked at.
+    pub const SELECTED: usize = 1024;
+    /// Bytes that a short error (websocket close frame) may have: the protocol allows 123.
+    pub const SHORT_ERROR: usize = 120;
+    /// Candidates that a completion returns.
+    pub const COMPLETIONS: usize = 200;
+}

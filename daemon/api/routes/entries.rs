@@ -1,0 +1,152 @@
+//! Stored entries: newest first with a cursor, and one by its id.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::{Api, blocking};
+use crate::api::access::Caller;
+use crate::api::control::Page;
+use crate::api::fault::Fault;
+use crate::engine::kfl::Filter;
+use crate::engine::model::EntryId;
+use crate::engine::present;
+
+/// Entries of a page when the request does not say how many.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Most entries of a page.
+const MAX_LIMIT: usize = 1000;
+
+/// Bytes of a page: entries hold bodies, so a page may be complete before its limit.
+const MAX_PAGE_BYTES: usize = 32 << 20;
+
+/// Which page.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    kfl: Option<String>,
+    q: Option<String>,
+    limit: Option<usize>,
+    before: Option<u64>,
+    view: Option<String>,
+}
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
+    let write = match query.view.as_deref() {
+        None | Some("full") => present::full_json,
+        Some("base") => present::base_json,
+        Some(other) => return Err(Fault::bad_request(format!("view {other:?} is unknown; there are full and base"))),
+    };
+    let text = query.kfl.or(query.q).unwrap_or_default();
+    let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
+    let most = filter.limit().map_or(MAX_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT).min(most);
+    let view = view(caller.role.hides_secrets(), &filter);
+    let body = blocking(move || {
+        let page = api.history.newest_first(&filter, query.before, limit)?;
+        Ok::<_, Fault>(page_json(&page, |entry| write(entry, &view)))
+    });
+    Ok(json(body.await??))
+}
+
+/// The envelope around a page, written by hand since each entry is JSON already.
+fn page_json(page: &Page, write: impl Fn(&crate::engine::model::Entry) -> String) -> String {
+    let mut text = String::from("{\"success\":true,\"data\":{\"entries\":[");
+    let mut next = page.next;
+    for (index, entry) in page.entries.iter().enumerate() {
+        if index > 0 {
+            if text.len() > MAX_PAGE_BYTES {
+                // The next page begins with this entry.
+                next = Some(entry.seq + 1);
+                break;
+            }
+            text.push(',');
+        }
+        text.push_str(&write(entry));
+    }
+    text.push_str("],\"next\":");
+    match next {
+        // A string, since JavaScript loses digits of larger numbers.
+        Some(seq) => text.push_str(&format!("\"{seq}\"")),
+        None => text.push_str("null"),
+    }
+    text.push_str("},\"error\":null}");
+    text
+}
+
+/// How one entry is wanted.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OneQuery {
+    view: Option<String>,
+    q: Option<String>,
+}
+
+pub(super) async fn one(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    query: Result<Query<OneQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
+    let write = match query.view.as_deref() {
+        None | Some("full") => present::full_json,
+        Some("base") => present::base_json,
+        Some("detail") => present::detail_json,
+        Some(other) => {
+            return Err(Fault::bad_request(format!("view {other:?} is unknown; there are full, base and detail")));
+        }
+    };
+    // A filter's redact() applies here too, so that a reader sees what the stream showed.
+    let text = query.q.unwrap_or_default();
+    let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
+    let view = view(caller.role.hides_secrets(), &filter);
+    let wanted = parse_id(&id)?;
+    let found = blocking(move || api.history.get(&wanted)).await??;
+    let entry = found.ok_or_else(|| Fault::not_found(format!("there is no entry {id}; it may have been trimmed")))?;
+    Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", write(&entry, &view))))
+}
+
+/// `{node}/{stream}-{index}`.
+fn parse_id(text: &str) -> Result<EntryId, Fault> {
+    let parsed = text.rsplit_once('/').and_then(|(node, rest)| {
+        let (stream, index) = rest.rsplit_once('-')?;
+        let index = index.parse().ok()?;
+        (!node.is_empty() && !stream.is_empty()).then(|| EntryId { node: node.into(), stream: stream.into(), index })
+    });
+    parsed.ok_or_else(|| Fault::bad_request(format!("{text:?} is no entry id; ids look like NODE/STREAM-INDEX")))
+}
+
+fn view(hide_secrets: bool, filter: &Filter) -> present::View {
+    crate::tap::Look::new(crate::tap::Shape::Full, hide_secrets).redacting(filter).into_view()
+}
+
+fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_with_slashes_and_dashes_in_their_parts_are_read_from_the_end() {
+        let id = parse_id("a/b-c/17c-9-12").unwrap();
+        assert_eq!((&*id.node, id.stream.as_str(), id.index), ("a/b-c", "17c-9", 12));
+        assert_eq!(id.to_string(), "a/b-c/17c-9-12");
+        for wrong in ["", "/", "a", "a/b", "a/-1", "/b-1", "a/b-x", "a/b-99999999999999999999"] {
+            assert!(parse_id(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! An entry on its way to subscribers, with the frames that were already written of it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::engine::kfl::Filter;
+use crate::engine::model::{Entry, Value};
+use crate::engine::present;
+
+/// Bytes that an entry costs beside its message trees: the struct, peers, frame overhead.
+const FIXED_WEIGHT: usize = 2048;
+
+/// Bytes that one node of a message tree costs in memory.
+const NODE_WEIGHT: usize = 64;
+
+/// A tree and its JSON (base64 grows by a third) are both kept while the entry waits.
+const COPIES: usize = 3;
+
+/// Which JSON of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// The list row of `/api/ws`.
+    Base,
+    /// Everything, as on `/api/wsFull`.
+    Full,
+}
+
+/// How a subscriber sees entries.
+#[derive(Clone, Debug)]
+pub struct Look {
+    shape: Shape,
+    view: present::View,
+    // Views without redactions of a filter are shared between subscribers; the index of their frame.
+    slot: Option<usize>,
+}
+
+impl Look {
+    /// `hide_secrets` as the role demands.
+    pub fn new(shape: Shape, hide_secrets: bool) -> Self {
+        let slot = usize::from(shape == Shape::Full) * 2 + usize::from(hide_secrets);
+        Self { shape, view: present::View { redact: hide_secrets }, slot: Some(slot) }
+    }
+
+    /// Also hides what the filter's `redact(...)` names.
+    pub fn redacting(self, _filter: &Filter) -> Self {
+        self
+    }
+
+    /// The view, for writing entries that come from elsewhere.
+    pub fn into_view(self) -> present::View {
+        self.view
+    }
+}
+
+/// One published entry, shared by all subscribers that it matches.
+#[derive(Debug)]
+pub struct Observed {
+    entry: Arc<Entry>,
+    weight: usize,
+    frames: [OnceLock<Bytes>; 4],
+}
+
+impl Observed {
+    pub(super) fn new(entry: Arc<Entry>) -> Self {
+        let content = tree_weight(&entry.request) + tree_weight(&entry.response);
+        let weight = FIXED_WEIGHT + content.saturating_mul(COPIES);
+        Self { entry, weight, frames: [const { OnceLock::new() }; 4] }
+    }
+
+    /// The entry.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// Estimated bytes that it holds, frames included.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Its JSON, one line of UTF-8; written once per shared look.
+    pub fn frame(&self, look: &Look) -> Bytes {
+        match look.slot.and_then(|slot| self.frames.get(slot)) {
+            Some(cell) => cell.get_or_init(|| write(&self.entry, look)).clone(),
+            None => write(&self.entry, look),
+        }
+    }
+}
+
+fn write(entry: &Entry, look: &Look) -> Bytes {
+    let text = match look.shape {
+        Shape::Base => present::base_json(entry, &look.view),
+        Shape::Full => present::full_json(entry, &look.view),
+    };
+    Bytes::from(text)
+}
+
+/// Estimated bytes of a tree, without recursion: its depth is the sender's choice.
+fn tree_weight(value: &Value) -> usize {
+    let mut weight = 0;
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        weight += NODE_WEIGHT;
+        match value {
+            Value::Str(text) => weight += text.len(),
+            Value::Bytes(bytes) => weight += bytes.len(),
+            Value::List(items) => rest.extend(items),
+            Value::Map(map) => {
+                weight += map.0.iter().map(|(key, _)| key.len()).sum::<usize>();
+                rest.extend(map.0.iter().map(|(_, value)| value));
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
+        }
+    }
+    weight
+}
