@@ -221,6 +221,12 @@ impl Capture {
         })
     }
 
+    /// Where this host has a cgroup2 root mounted: the inode numbers below it are the cgroup ids of a
+    /// [`Scope`].
+    pub fn cgroup2_root() -> Option<PathBuf> {
+        host_support::mounted_cgroup2()
+    }
+
     /// What was seen and what was lost so far.
     pub fn counters(&self) -> Result<KernelCounters, CaptureError> {
         let read = |map: &MapHandle, name| {
