@@ -175,7 +175,7 @@ impl Http1 {
         };
         let framing = Framing::of(&head);
         let since = self.requests.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), since, at));
+        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         let ask = ask_of(&head, &message);
         let body = request_body(&framing);
@@ -194,7 +194,7 @@ impl Http1 {
         let head = [line, b"\r\n"].concat();
         let since = self.requests.since.unwrap_or(at);
         if let Ok(head) = parser::parse_head(&head, false, 0) {
-            let mut message = Box::new(Message::new(&head, &Framing::default(), rest.len(), since, at));
+            let mut message = Box::new(Message::new(&head, &Framing::default(), rest.len(), (since, at), out.limits));
             message.events.push(EntryEvent::LimitExceeded { limit: limit.into() });
             message.ended = true;
             self.matcher.ask(Ask::Plain, message, out.limits, &mut self.shown);
@@ -330,7 +330,7 @@ impl Http1 {
         }
         let framing = Framing::of(&head);
         let since = self.responses.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), since, at));
+        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         self.hurry = false;
         let mut exchange = self.matcher.claim(since, &mut self.shown);
