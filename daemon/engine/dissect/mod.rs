@@ -11,6 +11,9 @@ pub mod http1;
 pub mod registry;
 pub mod session;
 
+#[cfg(test)]
+mod tests;
+
 pub use registry::PROTOCOLS;
 pub use session::Session;
 

@@ -208,9 +208,16 @@ impl Session {
 
     /// Gives up what waited too long at `now`.
     pub fn expire(&mut self, now: Timestamp, limits: &Limits, out: &mut Vec<Transaction>) {
-        if let Stage::Active(dissector) = &mut self.stage {
+        // What was given up may free input that is itself overdue.
+        let mut before = None;
+        while let Stage::Active(dissector) = &mut self.stage {
             dissector.expire(now, &mut Output { limits, transactions: out });
             self.pump(true, limits, out);
+            let next = self.next_deadline().filter(|deadline| *deadline <= now);
+            if next.is_none() || next == before {
+                return;
+            }
+            before = next;
         }
     }
 

@@ -272,11 +272,8 @@ impl Http1 {
         if let State::Body(_) = self.responses.state {
             return self.response_body(rest, at, out);
         }
-        if self.must_wait(at, out.limits) {
-            return match parser::response_start(rest) {
-                parser::Start::No => self.garbage(Direction::ToClient, rest, out.limits),
-                _ => Step::Wait,
-            };
+        if parser::response_start(rest) != parser::Start::No && self.must_wait(at, out.limits) {
+            return Step::Wait;
         }
         match self.responses.find_head(rest, parser::response_start, out.limits.max_head) {
             HeadFound::Whole(end) => self.response_head(&rest[..end], at, out),
@@ -431,6 +428,7 @@ impl Http1 {
     }
 
     fn gap(&mut self, direction: Direction, bytes: u64, out: &mut Output<'_>) {
+        self.stop_waiting(direction);
         let mut state = std::mem::replace(&mut self.lane(direction).state, State::Resync);
         let known = match &mut state {
             State::Ended => Some(false),
@@ -477,7 +475,15 @@ impl Http1 {
         }
     }
 
+    /// Input of `direction` after what waited: what waited is decided or gone.
+    fn stop_waiting(&mut self, direction: Direction) {
+        if direction == Direction::ToClient {
+            self.patience = None;
+        }
+    }
+
     fn eof(&mut self, direction: Direction, out: &mut Output<'_>) {
+        self.stop_waiting(direction);
         let state = std::mem::replace(&mut self.lane(direction).state, State::Ended);
         match (direction, state) {
             (Direction::ToServer, State::Body(_)) => {
