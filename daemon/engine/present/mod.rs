@@ -1,29 +1,48 @@
-//! Stand-in until the real one is merged.
-#![allow(missing_docs, clippy::all, clippy::pedantic)]
-use crate::model::{Entry, Peer, Value};
-use base64::Engine as _;
-use serde_json::{Value as Json, json};
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View { pub redact: bool }
-fn value(v: &Value) -> Json {
-    match v {
-        Value::Null => Json::Null,
-        Value::Bool(b) => json!(b),
-        Value::Int(i) => json!(i),
-        Value::Float(f) => json!(f),
-        Value::Str(s) => json!(s.as_str()),
-        Value::Bytes(b) => json!(base64::engine::general_purpose::STANDARD.encode(b)),
-        Value::List(l) => Json::Array(l.iter().map(value).collect()),
-        Value::Map(m) => Json::Object(m.iter().map(|(k, v)| (k.to_string(), value(v))).collect()),
-    }
+//! Writes entries as readers see them: full JSON, base JSON, detail sections.
+//!
+//! Shapes are Kubeshark's (ports as text, times in ms) plus Remora's own keys; `docs/entry.schema.json`
+//! describes them. Invariant: what a [`View`] hides appears in none of the three forms.
+
+mod base;
+mod detail;
+mod full;
+mod parts;
+mod redact;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use base::Base;
+pub use detail::Detail;
+pub use full::Full;
+pub use redact::{REDACTED, Redaction, SENSITIVE_NAMES, SENSITIVE_PARAMETERS, SENSITIVE_PARTS};
+
+use crate::model::Entry;
+
+/// How a reader may see entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// What is hidden.
+    pub redact: Redaction,
 }
-fn peer(p: &Peer) -> Json {
-    let d = Default::default();
-    let q = p.process.as_deref().unwrap_or(&d);
-    json!({"ip": p.addr.ip, "port": p.addr.port.to_string(), "name": p.name, "processId": q.pid, "parentProcessId": q.ppid, "processName": q.name, "processPath": q.exe, "uid": q.uid, "cgroup": q.cgroup, "socketId": p.socket.0, "containerId": q.container_id, "unit": q.unit, "translated": p.translated.map(|t| json!({"ip": t.ip, "port": t.port.to_string()}))})
+
+/// The full entry, as `/api/wsFull` sends it.
+pub fn full_json(entry: &Entry, view: &View) -> String {
+    to_json(&Full { entry, view })
 }
-pub fn full_json(e: &Entry, _v: &View) -> String {
-    json!({"id": e.id.to_string(), "index": e.id.index, "stream": e.id.stream, "seq": e.seq, "protocol": {"name": e.protocol.as_str(), "abbr": "HTTP"}, "src": peer(&e.src), "dst": peer(&e.dst), "request": value(&e.request), "response": value(&e.response), "events": e.events, "error": e.error.as_ref().map(|x| json!({"type": x.kind.name(), "msg": x.message})), "timestamp": e.timing.request_start.millis(), "elapsedTime": e.timing.elapsed()/1_000_000}).to_string()
+
+/// The list row, as `/api/ws` sends it.
+pub fn base_json(entry: &Entry, view: &View) -> String {
+    to_json(&Base { entry, view })
 }
-pub fn base_json(e: &Entry, v: &View) -> String { full_json(e, v) }
-pub fn detail_json(e: &Entry, v: &View) -> String { full_json(e, v) }
+
+/// Full entry, list row and sections, for one entry's detail view.
+pub fn detail_json(entry: &Entry, view: &View) -> String {
+    to_json(&Detail { entry, view })
+}
+
+/// Serialization into memory fails only for maps with keys that are not text, which these are not.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -124,11 +124,17 @@ mod tests {
         assert_eq!(decode(&body, &list(&["br"]), true, 100).expect("valid"), b"hello");
     }
 
+    /// 16 MiB of zeros as brotli.
+    const BROTLI_BOMB: [u8; 27] = [
+        0xcb, 0xff, 0xff, 0x3f, 0xf8, 0x27, 0x00, 0xe2, 0xb1, 0x40, 0x20, 0xf7, 0xfe, 0x2f, 0xff, 0xff, 0xff, 0xf0,
+        0x4f, 0x00, 0xc4, 0x61, 0x11, 0x80, 0xee, 0xfd, 0x1f,
+    ];
+
     #[test]
     fn bombs_stop_at_the_cap() {
         let zeros = vec![0; 10 << 20];
         let zstd = zstd::encode_all(&zeros[..], 3).expect("in memory");
-        for (coding, bomb) in [("gzip", gzip(&zeros)), ("zstd", zstd)] {
+        for (coding, bomb) in [("gzip", gzip(&zeros)), ("zstd", zstd), ("br", BROTLI_BOMB.to_vec())] {
             let error = decode(&bomb, &list(&[coding]), true, 1 << 20).expect_err("beyond the cap");
             assert!(error.reason.contains("grows beyond"), "{error:?}");
         }

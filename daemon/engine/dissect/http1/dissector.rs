@@ -175,7 +175,7 @@ impl Http1 {
         };
         let framing = Framing::of(&head);
         let since = self.requests.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), since, at));
+        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         let ask = ask_of(&head, &message);
         let body = request_body(&framing);
@@ -194,7 +194,7 @@ impl Http1 {
         let head = [line, b"\r\n"].concat();
         let since = self.requests.since.unwrap_or(at);
         if let Ok(head) = parser::parse_head(&head, false, 0) {
-            let mut message = Box::new(Message::new(&head, &Framing::default(), rest.len(), since, at));
+            let mut message = Box::new(Message::new(&head, &Framing::default(), rest.len(), (since, at), out.limits));
             message.events.push(EntryEvent::LimitExceeded { limit: limit.into() });
             message.ended = true;
             self.matcher.ask(Ask::Plain, message, out.limits, &mut self.shown);
@@ -272,11 +272,8 @@ impl Http1 {
         if let State::Body(_) = self.responses.state {
             return self.response_body(rest, at, out);
         }
-        if self.must_wait(at, out.limits) {
-            return match parser::response_start(rest) {
-                parser::Start::No => self.garbage(Direction::ToClient, rest, out.limits),
-                _ => Step::Wait,
-            };
+        if parser::response_start(rest) != parser::Start::No && self.must_wait(at, out.limits) {
+            return Step::Wait;
         }
         match self.responses.find_head(rest, parser::response_start, out.limits.max_head) {
             HeadFound::Whole(end) => self.response_head(&rest[..end], at, out),
@@ -330,7 +327,7 @@ impl Http1 {
         }
         let framing = Framing::of(&head);
         let since = self.responses.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), since, at));
+        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         self.hurry = false;
         let mut exchange = self.matcher.claim(since, &mut self.shown);
@@ -431,6 +428,7 @@ impl Http1 {
     }
 
     fn gap(&mut self, direction: Direction, bytes: u64, out: &mut Output<'_>) {
+        self.stop_waiting(direction);
         let mut state = std::mem::replace(&mut self.lane(direction).state, State::Resync);
         let known = match &mut state {
             State::Ended => Some(false),
@@ -446,8 +444,17 @@ impl Http1 {
                 }
                 self.lane(direction).resync();
                 self.lost(direction, bytes);
+                if direction == Direction::ToClient && matches!(self.requests.state, State::Held(_)) {
+                    self.release();
+                }
             }
         }
+    }
+
+    /// The answer that decides what follows a request may be lost: what follows is read as it comes.
+    fn release(&mut self) {
+        self.matcher.give_up_all(&mut self.shown);
+        self.requests.next_message();
     }
 
     fn message(&mut self, direction: Direction) -> Option<&mut Message> {
@@ -468,7 +475,15 @@ impl Http1 {
         }
     }
 
+    /// Input of `direction` after what waited: what waited is decided or gone.
+    fn stop_waiting(&mut self, direction: Direction) {
+        if direction == Direction::ToClient {
+            self.patience = None;
+        }
+    }
+
     fn eof(&mut self, direction: Direction, out: &mut Output<'_>) {
+        self.stop_waiting(direction);
         let state = std::mem::replace(&mut self.lane(direction).state, State::Ended);
         match (direction, state) {
             (Direction::ToServer, State::Body(_)) => {
