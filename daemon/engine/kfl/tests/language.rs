@@ -393,6 +393,7 @@ fn the_deepest_filter_fits_a_small_stack() {
         filter(&format!("request{}", ".a".repeat(4000))).matches(&entry);
         filter(&format!("1{} > 0", " + 1".repeat(2000))).matches(&entry);
     };
+    #[expect(clippy::disallowed_methods, reason = "a test wants a stack of its own size")]
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run).expect("thread");
     thread.join().expect("one mebibyte is enough");
 }
