@@ -6,20 +6,16 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::fingerprint::{Fingerprints, Sighting};
 use super::link::{Link, VantagePoint};
+use super::listeners::Listeners;
 use super::{CLIENT_VANTAGE, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
 use crate::limits::Limits;
 use crate::model::{
     AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState, Timestamp,
 };
-use crate::wire::{Headers, SeqNumber, TcpHeader};
+use crate::wire::{Headers, TcpHeader};
 
-/// How long a packet waits for its twin at the other end of a NAT on this host.
-const FINGERPRINT_PATIENCE: Duration = Duration::from_secs(5);
-/// Packets that wait at most; the oldest is forgotten beyond it (a flood costs pairing, not memory).
-const MAX_FINGERPRINTS: usize = 32_768;
-/// Listening ports remembered; only guesses about connections older than capture depend on them.
-const MAX_LISTENERS: usize = 65_536;
 /// Connections indexed under one header tuple (one per network namespace, and a few that just ended);
 /// the oldest, whose ends have met long ago, is left out beyond it.
 const MAX_TWINS: usize = 16;
@@ -71,31 +67,6 @@ struct Place {
     side: u8,
 }
 
-/// What two packets have in common that are one packet before and behind a NAT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Fingerprint {
-    /// Of a SYN.
-    Syn {
-        isn: SeqNumber,
-        timestamp: u32,
-        window: u16,
-    },
-    /// Of data: for connections whose SYN was not seen at both ends.
-    Data {
-        seq: SeqNumber,
-        ack: SeqNumber,
-        len: u32,
-    },
-}
-
-/// Where a fingerprint was taken; the slot may have been given to another connection since.
-#[derive(Clone, Copy, Debug)]
-struct Sighting {
-    slot: u32,
-    id: ConnectionId,
-    hook: Hook,
-}
-
 /// Gives each packet its connection. Single-threaded; time comes from the packets.
 #[derive(Debug)]
 pub struct Router {
@@ -110,15 +81,12 @@ pub struct Router {
     by_listener: HashMap<(SocketCookie, FiveTuple), Place>,
     /// All connections by canonical header tuple, to find the other end.
     by_tuple: HashMap<FiveTuple, SmallVec<[u32; 2]>>,
-    by_fingerprint: HashMap<Fingerprint, Sighting>,
-    fingerprints: VecDeque<(Timestamp, Fingerprint)>,
+    fingerprints: Fingerprints,
     /// Connections that end, in the order in which they are forgotten.
     closing: VecDeque<(Timestamp, u32, ConnectionId)>,
     /// Datagram flows and young connections, roughly in the order in which they may be forgotten.
     brief: VecDeque<(Timestamp, u32, ConnectionId)>,
-    /// Listening sockets per port; the packet does not tell its network namespace, so it is a hint.
-    listening: HashMap<u16, u32>,
-    listeners: HashMap<SocketCookie, u16>,
+    listeners: Listeners,
 }
 
 impl Router {
@@ -132,12 +100,10 @@ impl Router {
             by_cookie: HashMap::new(),
             by_listener: HashMap::new(),
             by_tuple: HashMap::new(),
-            by_fingerprint: HashMap::new(),
-            fingerprints: VecDeque::new(),
+            fingerprints: Fingerprints::default(),
             closing: VecDeque::new(),
             brief: VecDeque::new(),
-            listening: HashMap::new(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             config,
         }
     }
@@ -191,12 +157,10 @@ impl Router {
     pub fn socket_event(&mut self, event: &SocketEvent) {
         match event {
             SocketEvent::State { cookie, tuple, state, .. } if *state == TcpState::LISTEN => {
-                if self.listeners.len() < MAX_LISTENERS && self.listeners.insert(*cookie, tuple.local.port).is_none() {
-                    *self.listening.entry(tuple.local.port).or_default() += 1;
-                }
+                self.listeners.add(*cookie, tuple.local.port);
             }
             SocketEvent::Destroyed { cookie, at } => {
-                self.listener_gone(*cookie);
+                self.listeners.remove(*cookie);
                 self.socket_gone(*cookie, *at);
             }
             SocketEvent::State { .. } | SocketEvent::Owner { .. } => {}
@@ -208,7 +172,7 @@ impl Router {
         self.expire_closing(now);
         self.expire_brief(now);
         self.expire_idle(now);
-        self.expire_fingerprints(now);
+        self.fingerprints.expire(now);
     }
 
     fn expire_closing(&mut self, now: Timestamp) {
@@ -312,7 +276,7 @@ impl Router {
 
     /// The connection that showed this very packet at its other end, under other addresses.
     fn find_fingerprint(&self, packet: &Packet, headers: &Headers) -> Option<Place> {
-        let seen = self.by_fingerprint.get(&fingerprint(headers)?)?;
+        let seen = self.fingerprints.get(headers)?;
         let link = self.links.get(seen.slot).filter(|link| link.id == seen.id)?;
         let side = link.only_side()?;
         // What left one socket arrives at the other.
@@ -329,18 +293,15 @@ impl Router {
             link.watch = 0;
             return place;
         }
-        match self.find_fingerprint(packet, headers).filter(|found| found.slot != place.slot) {
-            Some(found) => {
-                // What it was until now has shown no data, so nothing of it was emitted.
-                self.forget(place.slot);
-                self.attach(found, packet, headers);
-                found
-            }
-            None => {
-                self.remember_fingerprint(place.slot, id, packet, headers);
-                place
-            }
-        }
+        let Some(found) = self.find_fingerprint(packet, headers).filter(|found| found.slot != place.slot) else {
+            let sighting = Sighting { slot: place.slot, id, hook: packet.hook };
+            self.fingerprints.remember(headers, sighting, packet.at);
+            return place;
+        };
+        // What it was until now has shown no data, so nothing of it was emitted.
+        self.forget(place.slot);
+        self.attach(found, packet, headers);
+        found
     }
 
     /// Makes the packet's socket the vantage (or the accepted child) at `place`.
@@ -388,7 +349,8 @@ impl Router {
         self.brief.push_back((packet.at.plus(self.config.brief_timeout), place.slot, id));
         self.index(place, packet.cookie, vantage.cookie.is_known(), headers.tuple.canonical());
         if packet.cookie.is_known() {
-            self.remember_fingerprint(place.slot, id, packet, headers);
+            let sighting = Sighting { slot: place.slot, id, hook: packet.hook };
+            self.fingerprints.remember(headers, sighting, packet.at);
         }
         (place, true, replaces.map(|(id, _)| id))
     }
@@ -489,27 +451,13 @@ impl Router {
         if headers.protocol() == L4::TCP && packet.cookie.is_known() {
             let local = packet.socket.map_or(0, |socket| socket.local.port);
             let remote = packet.socket.map_or(0, |socket| socket.remote.port);
-            let (local_listens, remote_listens) = (self.is_listening(local), self.is_listening(remote));
+            let (local_listens, remote_listens) = (self.listeners.has(local), self.listeners.has(remote));
             if local_listens != remote_listens {
                 return local_listens != outbound;
             }
         }
         let (from_low, to_low) = (src.port < FIRST_UNPRIVILEGED_PORT, dst.port < FIRST_UNPRIVILEGED_PORT);
         if headers.protocol() == L4::TCP { src.port >= dst.port } else { !from_low || to_low }
-    }
-
-    fn is_listening(&self, port: u16) -> bool {
-        self.listening.contains_key(&port)
-    }
-
-    fn listener_gone(&mut self, cookie: SocketCookie) {
-        let Some(port) = self.listeners.remove(&cookie) else { return };
-        if let Some(count) = self.listening.get_mut(&port) {
-            *count -= 1;
-            if *count == 0 {
-                self.listening.remove(&port);
-            }
-        }
     }
 
     fn socket_gone(&mut self, cookie: SocketCookie, at: Timestamp) {
@@ -549,34 +497,10 @@ impl Router {
         Some((link.id, link.shard))
     }
 
-    fn remember_fingerprint(&mut self, slot: u32, id: ConnectionId, packet: &Packet, headers: &Headers) {
-        let Some(key) = fingerprint(headers) else { return };
-        if self.fingerprints.len() >= MAX_FINGERPRINTS
-            && let Some((_, oldest)) = self.fingerprints.pop_front()
-        {
-            self.by_fingerprint.remove(&oldest);
-        }
-        self.fingerprints.push_back((packet.at, key));
-        self.by_fingerprint.insert(key, Sighting { slot, id, hook: packet.hook });
-    }
-
-    fn expire_fingerprints(&mut self, now: Timestamp) {
-        while let Some((at, key)) = self.fingerprints.front() {
-            if now.since(*at) < duration_nanos(FINGERPRINT_PATIENCE) {
-                return;
-            }
-            self.by_fingerprint.remove(key);
-            self.fingerprints.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
 impl Router {
-    pub(super) fn listening_is_empty(&self) -> bool {
-        self.listening.is_empty() && self.listeners.is_empty()
-    }
-
     pub(super) fn queue_sizes(&self) -> [usize; 2] {
         [self.brief.len(), self.closing.len()]
     }
@@ -591,7 +515,7 @@ impl Router {
             self.by_cookie.len(),
             self.by_listener.len(),
             self.by_tuple.len(),
-            self.by_fingerprint.len(),
+            self.fingerprints.len(),
             self.load.iter().sum(),
         ]
     }
@@ -638,18 +562,6 @@ fn direction_of(packet: &Packet, headers: &Headers, side: u8, client: AddrPort) 
     } else {
         Direction::ToClient
     }
-}
-
-/// What stays the same of a packet when NAT rewrites its addresses; `None` for packets that look
-/// like many others.
-fn fingerprint(headers: &Headers) -> Option<Fingerprint> {
-    let tcp = headers.tcp()?;
-    if tcp.flags.opens() {
-        let timestamp = tcp.options.timestamps.map_or(0, |(value, _)| value);
-        return Some(Fingerprint::Syn { isn: tcp.seq, timestamp, window: tcp.window });
-    }
-    let len = headers.payload_len_on_wire;
-    tcp.acknowledged().filter(|_| len > 0).map(|ack| Fingerprint::Data { seq: tcp.seq, ack, len })
 }
 
 fn duration_nanos(duration: Duration) -> u64 {

@@ -380,7 +380,9 @@ fn packets_per_second_of_keep_alive_http() {
         let mut talks: Vec<Talk> =
             names.iter().enumerate().map(|(n, name)| Talk::local(name, S, 10 + n as u64 * 2)).collect();
         let mut rig = Rig::new();
-        talks.iter_mut().for_each(|talk| rig.feed(talk.open()));
+        for talk in &mut talks {
+            rig.feed(talk.open());
+        }
         rig.shard.set_dissecting(dissecting);
         let mut count = Count::default();
         let mut routed = Vec::with_capacity(4000);
