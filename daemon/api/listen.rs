@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -141,6 +142,14 @@ impl Bound {
             Self::Tcp { address, tls, .. } => {
                 format!("{}://{address}", if tls.is_some() { "https" } else { "http" })
             }
+        }
+    }
+
+    /// The socket, if it is one whose traffic capture could see.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Unix { .. } => None,
+            Self::Tcp { listener, .. } => Some(listener.as_fd()),
         }
     }
 

@@ -78,7 +78,7 @@ impl Control for Running {
             .map_err(|error| ControlError::Internal(error.to_string()))?;
         self.pipeline.set_dissecting(enabled);
         self.metrics.set(Metric::PipelinePaused, u64::from(!enabled));
-        self.tap.announce(&Notice::Dissection { enabled });
+        self.tap.announce(if enabled { &Notice::Resumed } else { &Notice::Paused });
         tracing::info!(enabled, "dissection switched");
         Ok(())
     }
@@ -121,6 +121,14 @@ impl Control for Running {
 }
 
 impl Running {
+    /// For `systemctl status`.
+    pub(super) fn one_line(&self) -> String {
+        let packets = self.metrics.get(Metric::PipelinePackets);
+        let entries = self.metrics.get(Metric::PipelineEntries);
+        let paused = if self.pipeline.is_dissecting() { "" } else { ", dissection paused" };
+        format!("{entries} entries from {packets} packets, {} subscribers{paused}", self.tap.subscribers())
+    }
+
     fn jobs(&self) -> Vec<JobReport> {
         let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
         capture.as_ref().map(Capture::jobs).unwrap_or_default()

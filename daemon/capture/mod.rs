@@ -211,6 +211,11 @@ impl Capture {
         })
     }
 
+    /// Where the host has its cgroup2 root; `None` where it has none mounted.
+    pub fn cgroup2_root() -> Option<PathBuf> {
+        host_support::probe().cgroup2
+    }
+
     /// What was seen and what was lost so far.
     pub fn counters(&self) -> Result<KernelCounters, CaptureError> {
         let read = |map: &MapHandle, name| {

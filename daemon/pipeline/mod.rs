@@ -101,13 +101,7 @@ impl Pipeline {
         let storing = sinks
             .store
             .map(|writer| {
-                storing::spawn(
-                    writer,
-                    config.store_queue,
-                    Arc::clone(&sinks.drops),
-                    &mut threads,
-                    &mut queues,
-                )
+                storing::spawn(writer, config.store_queue, &mut threads, &mut queues)
             })
             .transpose()?;
         let entry_sender = entries::spawn(
@@ -180,6 +174,12 @@ impl Handle {
     /// Switches dissection; L4 accounting goes on either way.
     pub fn set_dissecting(&self, on: bool) {
         self.shards.set_dissecting(on);
+    }
+
+    /// Whether every shard takes work off its queue within `patience`; for the watchdog. A shard that is
+    /// merely busy answers once it gets there; one whose queue is full does not.
+    pub fn is_alive(&self, patience: Duration) -> bool {
+        self.shards.is_alive(patience)
     }
 
     /// A view of all live flows. Waits for busy shards up to `patience`, then answers without them.
