@@ -1,56 +1,13 @@
-//! Roles, and which local user has which.
-
-use std::fmt;
-use std::str::FromStr;
+//! Which local user has which role, and which names browsers may use.
 
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
-/// What a caller may do; each role includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Entries with secrets redacted, lists, status.
-    Viewer,
-    /// Payloads as they were, dissection on and off.
-    Operator,
-    /// Tokens and configuration.
-    Admin,
-}
+pub use crate::config::Role;
 
-impl Role {
-    /// Lower-case name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// Whether entries must be shown without secrets.
-    pub fn hides_secrets(self) -> bool {
-        self < Self::Operator
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "viewer" => Ok(Self::Viewer),
-            "operator" => Ok(Self::Operator),
-            "admin" => Ok(Self::Admin),
-            other => Err(format!("{other:?} is no role; there are viewer, operator and admin")),
-        }
-    }
+/// Whether entries must be shown to this role without secrets.
+pub(super) fn hides_secrets(role: Role) -> bool {
+    role < Role::Operator
 }
 
 /// Who a request comes from.

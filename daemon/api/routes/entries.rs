@@ -10,12 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::{Api, blocking};
-use crate::api::access::Caller;
+use crate::api::access::{Caller, hides_secrets};
 use crate::api::control::Page;
 use crate::api::fault::Fault;
-use crate::engine::kfl::Filter;
 use crate::engine::model::EntryId;
-use crate::engine::present;
+use crate::tap::{Look, Shape};
 
 /// Entries of a page when the request does not say how many.
 const DEFAULT_LIMIT: usize = 100;
@@ -43,25 +42,21 @@ pub(super) async fn list(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let write = match query.view.as_deref() {
-        None | Some("full") => present::full_json,
-        Some("base") => present::base_json,
-        Some(other) => return Err(Fault::bad_request(format!("view {other:?} is unknown; there are full and base"))),
-    };
+    let shape = shape(query.view.as_deref())?;
     let text = query.kfl.or(query.q).unwrap_or_default();
     let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
     let most = filter.limit().map_or(MAX_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT).min(most);
-    let view = view(caller.role.hides_secrets(), &filter);
+    let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
     let body = blocking(move || {
         let page = api.history.newest_first(&filter, query.before, limit)?;
-        Ok::<_, Fault>(page_json(&page, |entry| write(entry, &view)))
+        Ok::<_, Fault>(page_json(&page, &look))
     });
     Ok(json(body.await??))
 }
 
 /// The envelope around a page, written by hand since each entry is JSON already.
-fn page_json(page: &Page, write: impl Fn(&crate::engine::model::Entry) -> String) -> String {
+fn page_json(page: &Page, look: &Look) -> String {
     let mut text = String::from("{\"success\":true,\"data\":{\"entries\":[");
     let mut next = page.next;
     for (index, entry) in page.entries.iter().enumerate() {
@@ -73,7 +68,7 @@ fn page_json(page: &Page, write: impl Fn(&crate::engine::model::Entry) -> String
             }
             text.push(',');
         }
-        text.push_str(&write(entry));
+        text.push_str(&look.write(entry));
     }
     text.push_str("],\"next\":");
     match next {
@@ -100,22 +95,15 @@ pub(super) async fn one(
     query: Result<Query<OneQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let write = match query.view.as_deref() {
-        None | Some("full") => present::full_json,
-        Some("base") => present::base_json,
-        Some("detail") => present::detail_json,
-        Some(other) => {
-            return Err(Fault::bad_request(format!("view {other:?} is unknown; there are full, base and detail")));
-        }
-    };
+    let shape = shape(query.view.as_deref())?;
     // A filter's redact() applies here too, so that a reader sees what the stream showed.
     let text = query.q.unwrap_or_default();
     let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
-    let view = view(caller.role.hides_secrets(), &filter);
+    let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
     let wanted = parse_id(&id)?;
     let found = blocking(move || api.history.get(&wanted)).await??;
     let entry = found.ok_or_else(|| Fault::not_found(format!("there is no entry {id}; it may have been trimmed")))?;
-    Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", write(&entry, &view))))
+    Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", look.write(&entry))))
 }
 
 /// `{node}/{stream}-{index}`.
@@ -128,8 +116,15 @@ fn parse_id(text: &str) -> Result<EntryId, Fault> {
     parsed.ok_or_else(|| Fault::bad_request(format!("{text:?} is no entry id; ids look like NODE/STREAM-INDEX")))
 }
 
-fn view(hide_secrets: bool, filter: &Filter) -> present::View {
-    crate::tap::Look::new(crate::tap::Shape::Full, hide_secrets).redacting(filter).into_view()
+fn shape(view: Option<&str>) -> Result<Shape, Fault> {
+    match view {
+        None | Some("full") => Ok(Shape::Full),
+        Some("base") => Ok(Shape::Base),
+        Some("detail") => Ok(Shape::Detail),
+        Some(other) => {
+            Err(Fault::bad_request(format!("view {other:?} is unknown; there are full, base and detail")))
+        }
+    }
 }
 
 fn json(body: String) -> Response {

@@ -42,7 +42,7 @@ pub struct Api {
     pub(super) tap: Tap,
     pub(super) metrics: Arc<Metrics>,
     pub(super) access: Access,
-    pub(super) filters: ArcSwap<kfl::Context>,
+    pub(super) macros: ArcSwap<kfl::Macros>,
     pub(super) throttle: Throttle,
     pub(super) started: Timestamp,
 }
@@ -64,19 +64,20 @@ impl Api {
             tap,
             metrics,
             access,
-            filters: ArcSwap::default(),
+            macros: ArcSwap::default(),
             throttle: Throttle::default(),
             started: clock::now(),
         }
     }
 
-    /// Sets what filters are parsed with (macros), at start and on reload.
-    pub fn set_filter_context(&self, context: kfl::Context) {
-        self.filters.store(Arc::new(context));
+    /// Sets the macros that filters may use, at start and on reload.
+    pub fn set_macros(&self, macros: kfl::Macros) {
+        self.macros.store(Arc::new(macros));
     }
 
     pub(super) fn parse(&self, text: &str) -> Result<kfl::Filter, kfl::KflError> {
-        kfl::Filter::parse(text, &self.filters.load())
+        let macros = kfl::Macros::clone(&self.macros.load());
+        kfl::Filter::parse(text, &kfl::Context { now: clock::now(), macros })
     }
 }
 
@@ -132,6 +133,7 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/query/validate", get(query::validate))
 
 
+        .route("/api/v1/kfl/fields", get(query::fields))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
         .route("/api/v1/flows", get(control::flows))

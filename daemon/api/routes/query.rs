@@ -6,8 +6,10 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
 
-use super::Api;
-use crate::api::schema::Validation;
+use super::{Api, enveloped};
+use crate::api::schema::{Envelope, FieldInfo, Validation};
+use crate::engine::kfl;
+use crate::engine::model::FieldSource;
 
 /// The filter, as text.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,4 +32,16 @@ pub(super) async fn validate(State(api): State<Arc<Api>>, Query(query): Query<Fi
             hints: error.hints,
         },
     })
+}
+
+/// Every field that a filter may use.
+pub(super) async fn fields() -> Json<Envelope<Vec<FieldInfo>>> {
+    let fields = kfl::fields().map(|field| FieldInfo {
+        name: field.name.to_owned(),
+        ty: field.ty.name().to_owned(),
+        doc: field.doc.to_owned(),
+        example: field.example.to_owned(),
+        available: !matches!(field.source, FieldSource::Planned),
+    });
+    enveloped(fields.collect())
 }
