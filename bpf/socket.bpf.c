@@ -14,14 +14,18 @@
 #include "maps/socket_counters.h"
 #include "maps/socket_owners.h"
 #include "maps/socket_ring.h"
+#include "maps/socket_users.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* The daemon, in the initial pid namespace: who owns its sockets is nobody's business. */
 const volatile __u32 own_tgid = 0;
 
-/* bpf_get_socket_cookie in tracing programs: Linux 5.12. Before, the cookie is read if it was made. */
-const volatile bool has_tracing_cookie = true;
+/*
+ * Tracing programs may use bpf_get_socket_cookie and bpf_sk_storage_get: Linux 5.12. Before, the
+ * cookie is read if it was made, and socket_owners is asked every time.
+ */
+const volatile bool has_socket_helpers = true;
 
 /* As packet_reader_awake in packet.bpf.c, for the socket thread. */
 volatile __u32 socket_reader_awake = 0;
@@ -84,27 +88,41 @@ static __always_inline void fill_owner(struct socket_owner_event *event, struct 
 	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
 }
 
-/* netns 0: the caller's. */
-static __always_inline void owner_seen(__u64 cookie, __u32 netns, __u32 evidence)
+static __always_inline __u32 current_tgid(void)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline __u32 netns_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+/*
+ * Says it once, and whether it is said. sk: the socket where it is known, for its network
+ * namespace; else that of the caller counts.
+ */
+static __always_inline bool owner_seen(__u64 cookie, struct sock *sk, __u32 evidence)
+{
+	__u32 tgid = current_tgid();
 	struct socket_owner_key key = { .cookie = cookie, .tgid = tgid };
 	struct socket_owner_event *event;
 	__u32 *known;
 
 	if (!cookie || !tgid || tgid == own_tgid)
-		return;
+		return true;
 	known = bpf_map_lookup_elem(&socket_owners, &key);
 	if (known && *known >= evidence)
-		return;
+		return true;
 	event = reserve_event(sizeof(*event));
 	if (!event)
-		return;
+		return false;
 	bpf_map_update_elem(&socket_owners, &key, &evidence, BPF_ANY);
 	fill_owner(event, (struct task_struct *)bpf_get_current_task(), cookie, evidence);
-	if (netns)
-		event->netns = netns;
+	if (sk)
+		event->netns = netns_of(sk);
 	submit_event(event);
+	return true;
 }
 
 static __always_inline bool is_inet(struct sock *sk)
@@ -116,13 +134,25 @@ static __always_inline bool is_inet(struct sock *sk)
 
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
-	return has_tracing_cookie ? bpf_get_socket_cookie(sk) :
+	return has_socket_helpers ? bpf_get_socket_cookie(sk) :
 				    (__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
-static __always_inline __u32 netns_of(struct sock *sk)
+/* Data went through the socket, in the context of who sent or took it. */
+static __always_inline void data_seen(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	__u32 tgid = current_tgid();
+	struct socket_user *user = NULL;
+
+	if (!is_inet(sk) || tgid == own_tgid)
+		return;
+	if (has_socket_helpers) {
+		user = bpf_sk_storage_get(&socket_users, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (user && user->tgid == tgid)
+			return;
+	}
+	if (owner_seen(cookie_of(sk), sk, EVIDENCE_DATA) && user)
+		user->tgid = tgid;
 }
 
 static __always_inline void fill_state(struct socket_state_event *event, struct sock *sk,
@@ -149,35 +179,35 @@ SEC("cgroup/sock_create")
 int owner_create(struct bpf_sock *ctx)
 {
 	if (ctx->type == SOCK_STREAM || ctx->type == SOCK_DGRAM)
-		owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_CREATE);
+		owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_CREATE);
 	return 1;
 }
 
 SEC("cgroup/connect4")
 int owner_connect4(struct bpf_sock_addr *ctx)
 {
-	owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_CONNECT);
+	owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_CONNECT);
 	return 1;
 }
 
 SEC("cgroup/connect6")
 int owner_connect6(struct bpf_sock_addr *ctx)
 {
-	owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_CONNECT);
+	owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_CONNECT);
 	return 1;
 }
 
 SEC("cgroup/sendmsg4")
 int owner_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_DATA);
+	owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_DATA);
 	return 1;
 }
 
 SEC("cgroup/sendmsg6")
 int owner_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_DATA);
+	owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_DATA);
 	return 1;
 }
 
@@ -185,39 +215,38 @@ int owner_sendmsg6(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername4")
 int owner_getpeername4(struct bpf_sock_addr *ctx)
 {
-	owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_ACCEPT);
+	owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_ACCEPT);
 	return 1;
 }
 
 SEC("cgroup/getpeername6")
 int owner_getpeername6(struct bpf_sock_addr *ctx)
 {
-	owner_seen(bpf_get_socket_cookie(ctx), 0, EVIDENCE_ACCEPT);
+	owner_seen(bpf_get_socket_cookie(ctx), NULL, EVIDENCE_ACCEPT);
 	return 1;
 }
 
-/* Runs in the reader's context after it has taken data. */
+/* Left out where owner_recv runs, which sees the same readers. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(owner_tcp_read, struct sock *sk)
 {
-	if (is_inet(sk))
-		owner_seen(cookie_of(sk), netns_of(sk), EVIDENCE_DATA);
+	data_seen(sk);
 	return 0;
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(owner_send, struct sock *sk, int ret)
 {
-	if (ret > 0 && is_inet(sk))
-		owner_seen(cookie_of(sk), netns_of(sk), EVIDENCE_DATA);
+	if (ret > 0)
+		data_seen(sk);
 	return 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(owner_recv, struct sock *sk, int ret)
 {
-	if (ret > 0 && is_inet(sk))
-		owner_seen(cookie_of(sk), netns_of(sk), EVIDENCE_DATA);
+	if (ret > 0)
+		data_seen(sk);
 	return 0;
 }
 

@@ -1,12 +1,14 @@
 //! remorad: arguments -> configuration -> `App::build` -> run -> drain.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Parser;
+use remora::api::ApiError;
 use remora::app::App;
+use remora::capture::CaptureError;
 use remora::config::{Config, Sources};
-use remora::runtime::exit;
+use remora::runtime::ExitCode;
+use remora::store::StoreError;
 use remora::telemetry::logs;
 
 /// Watches this host's API calls with eBPF and serves them as a stream.
@@ -33,30 +35,47 @@ struct Arguments {
     log_level: Option<String>,
 }
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let sources = Sources::new(arguments.config, arguments.log_level);
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("remorad: {errors}");
-            return ExitCode::from(exit::CONFIG);
+            return ExitCode::Config.into();
         }
     };
     if arguments.check {
         println!("{}", config.render());
-        return ExitCode::SUCCESS;
+        return ExitCode::Ok.into();
     }
-    if let Err(error) = logs::init(&config.log) {
+    if let Err(error) = logs::init(&config.log.level, logs::Destination::Detect) {
         eprintln!("remorad: {error}");
-        return ExitCode::from(exit::CONFIG);
+        return ExitCode::Config.into();
     }
     match App::build(config, sources).and_then(App::run) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::Ok.into(),
         Err(error) => {
             // The whole chain on one line: what failed, and every cause down to the kernel's answer.
             eprintln!("remorad: {error:#}");
-            ExitCode::from(exit::code_of(&error))
+            code_of(&error).into()
         }
     }
+}
+
+/// What kind of failure ended the start, for a supervisor.
+fn code_of(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<CaptureError>() {
+        return match error {
+            CaptureError::NotPermitted { .. } => ExitCode::NoPermission,
+            _ => ExitCode::Unavailable,
+        };
+    }
+    if error.is::<StoreError>() {
+        return ExitCode::CannotCreate;
+    }
+    if error.is::<ApiError>() {
+        return ExitCode::Unavailable;
+    }
+    ExitCode::Os
 }

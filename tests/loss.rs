@@ -57,7 +57,7 @@ fn root_under_overload_every_packet_is_delivered_or_counted() {
     let cgroup = Cgroup::new();
     // Only the flood's own cgroup is in scope, so that other traffic of the machine does not count.
     let daemon = Daemon::start_with(Options {
-        config: format!("capture.ring-size = \"256KiB\"\ncapture.scope.include-cgroups = [\"{}\"]", cgroup.path),
+        config: format!("capture.ring-size = \"1MiB\"\ncapture.include.cgroups = [\"{}\"]", cgroup.path),
         ..Options::default()
     });
     let before = (ip_packets(&space), Account::settled(&daemon));

@@ -258,8 +258,9 @@ fn options(config: &CaptureConfig, ring_bytes: u32, plan: &CapturePlan) -> LoadO
     LoadOptions {
         ring_bytes: ring_bytes.clamp(MIN_RING_BYTES, MAX_RING_BYTES).next_power_of_two(),
         own_pid: config.own_pid,
-        has_tracing_cookie: plan.has_tracing_cookie,
+        has_socket_helpers: plan.has_socket_helpers,
         without: plan.without.clone(),
+        needless: plan.needless.clone(),
     }
 }
 

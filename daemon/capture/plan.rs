@@ -31,8 +31,8 @@ const TRACING_PROGRAMS: [(&str, &str, &str); 7] = [
 /// Name of the iterator program over existing sockets.
 pub(super) const FILE_ITERATOR: &str = "existing_sockets";
 
-/// Linux that has `bpf_get_socket_cookie` in tracing programs.
-const TRACING_COOKIE: (u32, u32) = (5, 12);
+/// Linux whose tracing programs may use `bpf_get_socket_cookie` and `bpf_sk_storage_get`.
+const SOCKET_HELPERS: (u32, u32) = (5, 12);
 /// Linux that lets iterators use `bpf_sock_from_file`.
 const SOCK_FROM_FILE: (u32, u32) = (5, 11);
 /// Oldest Linux that the programs are made for.
@@ -48,10 +48,12 @@ const CAP_BPF: u64 = 1 << 39;
 pub(super) struct CapturePlan {
     /// Mounted cgroup2 root; `None`: mount one.
     pub(super) cgroup2: Option<PathBuf>,
-    /// `bpf_get_socket_cookie` works in tracing programs.
-    pub(super) has_tracing_cookie: bool,
+    /// Tracing programs may use `bpf_get_socket_cookie` and `bpf_sk_storage_get`.
+    pub(super) has_socket_helpers: bool,
     /// Programs of `socket.bpf.c` that this kernel cannot run, with the reason.
     pub(super) without: BTreeMap<String, String>,
+    /// Programs of `socket.bpf.c` that better ones make needless here.
+    pub(super) needless: Vec<&'static str>,
     /// What the user could do to get more.
     pub(super) advice: Option<String>,
 }
@@ -75,8 +77,9 @@ pub(super) fn plan(facts: &Facts) -> Result<CapturePlan, CaptureError> {
     }
     Ok(CapturePlan {
         cgroup2: facts.cgroup2.clone(),
-        has_tracing_cookie: facts.kernel >= TRACING_COOKIE,
+        has_socket_helpers: facts.kernel >= SOCKET_HELPERS,
         without: impossible_programs(facts),
+        needless: needless_programs(facts),
         advice: advice(facts),
     })
 }
@@ -101,6 +104,11 @@ fn impossible_programs(facts: &Facts) -> BTreeMap<String, String> {
         without.insert(FILE_ITERATOR.to_owned(), why.to_owned());
     }
     without
+}
+
+/// Every hook taxes every read of every process, so two that see the same are one too many.
+fn needless_programs(facts: &Facts) -> Vec<&'static str> {
+    if facts.tracepoints.contains("sock_recv_length") { vec!["owner_tcp_read"] } else { Vec::new() }
 }
 
 fn advice(facts: &Facts) -> Option<String> {
@@ -130,7 +138,7 @@ mod tests {
     #[test]
     fn a_modern_kernel_runs_everything() {
         let plan = plan(&modern()).expect("supported");
-        assert!(plan.without.is_empty() && plan.advice.is_none() && plan.has_tracing_cookie);
+        assert!(plan.without.is_empty() && plan.advice.is_none() && plan.has_socket_helpers);
     }
 
     #[test]
@@ -139,9 +147,10 @@ mod tests {
         facts.tracepoints.remove("sock_send_length");
         facts.tracepoints.remove("sock_recv_length");
         let plan = plan(&facts).expect("supported");
+        assert!(plan.needless.is_empty());
         let without: Vec<_> = plan.without.keys().map(String::as_str).collect();
         assert_eq!(without, ["existing_sockets", "owner_recv", "owner_send"]);
-        assert!(!plan.has_tracing_cookie);
+        assert!(!plan.has_socket_helpers);
         assert!(plan.advice.expect("advice").contains("6.3"));
     }
 

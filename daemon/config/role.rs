@@ -29,6 +29,11 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    /// Whether entries must be shown without secrets and payloads.
+    pub fn hides_secrets(self) -> bool {
+        self < Self::Operator
+    }
 }
 
 impl fmt::Display for Role {

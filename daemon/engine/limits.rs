@@ -18,6 +18,10 @@ pub struct Limits {
     pub max_head: usize,
     /// Headers of one message. 512 is five times what browsers and proxies produce.
     pub max_headers: usize,
+    /// Query, form and multipart parameters listed per message; the body itself stays whole.
+    pub max_params: usize,
+    /// Bytes shown of one multipart parameter's value.
+    pub max_param_value: usize,
     /// Requests without an answer kept per connection (pipelining); the oldest is given up beyond it.
     pub max_pending: usize,
     /// Out-of-order bytes buffered per direction before the hole is declared a gap.
@@ -56,6 +60,8 @@ impl Default for Limits {
             max_decoded_body: 4 << 20,
             max_head: 256 << 10,
             max_headers: 512,
+            max_params: 256,
+            max_param_value: 4096,
             max_pending: 1024,
             max_out_of_order: 1 << 20,
             max_out_of_order_segments: 512,

@@ -156,3 +156,76 @@ impl Socket {
         Packet { hook, cookie: SocketCookie(self.cookie), socket: Some(self.tuple), ..from_file(at, data) }
     }
 }
+
+/// A TCP connection on this host, seen at the sockets that are set.
+#[derive(Clone, Debug)]
+pub(crate) struct Talk {
+    pub(crate) client: Option<Socket>,
+    pub(crate) server: Option<Socket>,
+    /// Addresses in the headers: client's, server's.
+    pub(crate) header: [&'static str; 2],
+    /// Next position to the server and to the client.
+    pub(crate) seq: [u32; 2],
+    pub(crate) at: Timestamp,
+    pub(crate) mss: usize,
+}
+
+impl Talk {
+    /// Both ends on this host.
+    pub(crate) fn local(client: &'static str, server: &'static str, cookie: u64) -> Self {
+        Self {
+            client: Some(Socket::connected(cookie, client, server)),
+            server: Some(Socket::connected(cookie + 1, server, client)),
+            header: [client, server],
+            seq: [1000, 5000],
+            at: ms(0),
+            mss: 1400,
+        }
+    }
+
+    /// One segment at both sockets. `to_server` tells the direction.
+    pub(crate) fn segment(&mut self, to_server: bool, flags: TcpFlags, payload: &[u8]) -> Vec<Packet> {
+        let own = usize::from(!to_server);
+        let (from, to) = (self.header[own], self.header[1 - own]);
+        let ack = if flags.has(TcpFlags::ACK) { self.seq[1 - own] } else { 0 };
+        let data = Tcp::new(from, to, self.seq[own], ack, flags, payload).bytes();
+        let control = u32::from(flags.has(SYN)) + u32::from(flags.has(TcpFlags::FIN));
+        self.seq[own] = self.seq[own].wrapping_add(payload.len() as u32 + control);
+        let (sender, receiver) =
+            if to_server { (self.client, self.server) } else { (self.server, self.client) };
+        self.at = Timestamp(self.at.0 + 10_000);
+        let mut packets: Vec<Packet> = sender.map(|socket| socket.out(self.at, data.clone())).into_iter().collect();
+        self.at = Timestamp(self.at.0 + 10_000);
+        packets.extend(receiver.map(|socket| socket.arrive(self.at, data.clone())));
+        if packets.is_empty() {
+            packets.push(from_file(self.at, data));
+        }
+        packets
+    }
+
+    /// The three packets of the handshake.
+    pub(crate) fn open(&mut self) -> Vec<Packet> {
+        let mut packets = self.segment(true, SYN, b"");
+        packets.extend(self.segment(false, SYN_ACK, b""));
+        packets.extend(self.segment(true, ACK, b""));
+        packets
+    }
+
+    /// `payload` in as many segments as it takes, each acknowledged.
+    pub(crate) fn say(&mut self, to_server: bool, payload: &[u8]) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        for piece in payload.chunks(self.mss) {
+            packets.extend(self.segment(to_server, ACK, piece));
+            packets.extend(self.segment(!to_server, ACK, b""));
+        }
+        packets
+    }
+
+    /// An orderly end, begun by the client.
+    pub(crate) fn close(&mut self) -> Vec<Packet> {
+        let mut packets = self.segment(true, FIN_ACK, b"");
+        packets.extend(self.segment(false, FIN_ACK, b""));
+        packets.extend(self.segment(true, ACK, b""));
+        packets
+    }
+}

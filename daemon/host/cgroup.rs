@@ -113,15 +113,14 @@ fn unescape(name: &str) -> CompactString {
     let mut rest = name;
     while let Some((before, after)) = rest.split_once("\\x") {
         text.push_str(before);
-        match after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(u8::is_ascii) {
-            Some(byte) => {
-                text.push(char::from(byte));
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                text.push_str("\\x");
-                rest = after;
-            }
+        if let Some(byte) =
+            after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(u8::is_ascii)
+        {
+            text.push(char::from(byte));
+            rest = after.get(2..).unwrap_or_default();
+        } else {
+            text.push_str("\\x");
+            rest = after;
         }
     }
     text.push_str(rest);

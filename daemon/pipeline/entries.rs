@@ -30,7 +30,7 @@ const ENTRY_OVERHEAD: usize = 1024;
 /// What the entry thread needs.
 pub(super) struct Parts {
     pub(super) directory: Arc<Directory>,
-    pub(super) tap: Arc<Tap>,
+    pub(super) tap: Tap,
     pub(super) storing: Option<Sender<Arc<Entry>>>,
     pub(super) last_seq: u64,
     pub(super) drops: Arc<Drops>,

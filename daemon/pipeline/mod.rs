@@ -63,7 +63,7 @@ pub struct Sinks {
     /// Names the ends of entries.
     pub directory: Arc<Directory>,
     /// Live subscribers.
-    pub tap: Arc<Tap>,
+    pub tap: Tap,
     /// Persistent entries; `None` when storing is switched off.
     pub store: Option<store::Writer>,
     /// Number of the last entry of earlier runs.
@@ -180,6 +180,12 @@ impl Handle {
     /// Switches dissection; L4 accounting goes on either way.
     pub fn set_dissecting(&self, on: bool) {
         self.shards.set_dissecting(on);
+    }
+
+    /// Whether every shard takes work off its queue within `patience`; for the watchdog. A shard that is
+    /// merely busy answers once it gets there; one whose queue is full does not.
+    pub fn is_alive(&self, patience: Duration) -> bool {
+        self.shards.is_alive(patience)
     }
 
     /// A view of all live flows. Waits for busy shards up to `patience`, then answers without them.

@@ -44,12 +44,7 @@ impl PacketSink {
         metrics: Arc<Metrics>,
     ) -> (Self, Sender<SocketEvent>) {
         let (sender, events) = runtime::queue("router-events", ROUTER_EVENTS);
-        let router = Router::new(RouterConfig {
-            shards: shards.len(),
-            max_connections: limits.max_connections.saturating_mul(shards.len()),
-            idle_timeout: limits.idle_timeout,
-            ..RouterConfig::default()
-        });
+        let router = Router::new(RouterConfig::new(shards.len(), limits));
         let batches = shards.iter().map(|_| Vec::with_capacity(256)).collect();
         (
             Self { router, events, pending_events: Vec::new(), shards, batches, drops, metrics, routed: 0 },
@@ -84,7 +79,7 @@ impl capture::Sink for PacketSink {
         }
     }
 
-    fn flush(&mut self, now: Timestamp) -> Option<Duration> {
+    fn flush(&mut self, now: Timestamp) {
         for (batch, shard) in self.batches.iter_mut().zip(&self.shards) {
             if !batch.is_empty() {
                 let dropped = shard.push_all(batch);
@@ -93,8 +88,11 @@ impl capture::Sink for PacketSink {
         }
         self.metrics.add(Metric::PipelinePackets, std::mem::take(&mut self.routed));
         self.take_socket_events();
-        let evicted = self.router.expire(now);
-        self.drops.count(DropReason::ConnectionLimit, evicted);
-        (!self.router.is_empty()).then_some(EXPIRY_INTERVAL)
+        self.router.expire(now);
+        self.metrics.set(Metric::PipelineConnections, self.router.connections() as u64);
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        (self.router.connections() > 0).then_some(EXPIRY_INTERVAL)
     }
 }

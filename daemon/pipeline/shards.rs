@@ -33,6 +33,8 @@ pub(super) enum ShardInput {
     Packet(RoutedPacket),
     /// Switch dissection.
     Dissecting(bool),
+    /// Show that the thread makes progress.
+    Ping(mpsc::SyncSender<()>),
     /// Send a view of all flows.
     Flows(mpsc::SyncSender<Vec<FlowInfo>>),
 }
@@ -74,6 +76,18 @@ impl Control {
             // A full queue means a busy shard, which reads the flag itself when it has caught up.
             let _ = sender.push(ShardInput::Dissecting(on), ASK_WEIGHT);
         }
+    }
+
+    /// Whether every shard takes work off its queue within `patience`.
+    pub(super) fn is_alive(&self, patience: Duration) -> bool {
+        let senders = self.senders();
+        let (sender, receiver) = mpsc::sync_channel(senders.len().max(1));
+        for shard in &senders {
+            // A full queue is answered later, or not at all, which is what is asked here.
+            let _ = shard.push(ShardInput::Ping(sender.clone()), ASK_WEIGHT);
+        }
+        let end = Instant::now() + patience;
+        senders.iter().all(|_| receiver.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok())
     }
 
     pub(super) fn flows(&self, patience: Duration) -> Vec<FlowInfo> {
@@ -130,7 +144,7 @@ impl Worker {
     fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let wait = if self.shard.has_deadlines() { BUSY_WAIT } else { IDLE_WAIT };
+            let wait = if self.shard.next_deadline().is_some() { BUSY_WAIT } else { IDLE_WAIT };
             let popped = self.inbox.pop_batch(&mut batch, BATCH, wait);
             let mut latest = Timestamp::ZERO;
             for input in batch.drain(..) {
@@ -139,6 +153,7 @@ impl Worker {
                         latest = packet.packet.at;
                         self.shard.packet(packet, &mut self.out);
                     }
+                    ShardInput::Ping(reply) => drop(reply.try_send(())),
                     ShardInput::Dissecting(on) => self.shard.set_dissecting(on),
                     // Whoever asked may have stopped waiting.
                     ShardInput::Flows(reply) => drop(reply.try_send(self.shard.flows())),

@@ -1,7 +1,6 @@
 //! The sink of the socket reader thread: keeps the directory of sockets and processes current.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use remora_engine::model::{Record, SocketEvent, Timestamp};
 
@@ -49,8 +48,7 @@ impl capture::Sink for SocketSink {
         }
     }
 
-    fn flush(&mut self, now: Timestamp) -> Option<Duration> {
+    fn flush(&mut self, now: Timestamp) {
         self.directory.expire(now);
-        None
     }
 }

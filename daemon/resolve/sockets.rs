@@ -30,7 +30,7 @@ struct Socket {
 /// Sockets and their owners.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    sockets: RecentMap<SocketCookie, Socket>,
+    known: RecentMap<SocketCookie, Socket>,
     /// By network namespace and local address.
     listeners: RecentMap<(u32, AddrPort), SocketCookie>,
     destroyed: VecDeque<(Timestamp, SocketCookie)>,
@@ -39,7 +39,7 @@ pub(super) struct Sockets {
 impl Default for Sockets {
     fn default() -> Self {
         Self {
-            sockets: RecentMap::new(MAX_SOCKETS),
+            known: RecentMap::new(MAX_SOCKETS),
             listeners: RecentMap::new(MAX_LISTENERS),
             destroyed: VecDeque::new(),
         }
@@ -50,9 +50,9 @@ impl Sockets {
     /// Someone was seen using a socket. Better evidence replaces worse; of two that both act on the
     /// socket the later one has it; of two that only hold it the first one does.
     pub(super) fn seen_owner(&mut self, cookie: SocketCookie, process: ProcessKey, evidence: OwnerEvidence) {
-        let socket = self.sockets.get_or_insert_with(cookie, Socket::default);
-        let replaces = socket.owner.is_none_or(|(known, _)| {
-            evidence > known || evidence == known && evidence >= OwnerEvidence::Connect
+        let socket = self.known.get_or_insert_with(cookie, Socket::default);
+        let replaces = socket.owner.is_none_or(|(before, _)| {
+            evidence > before || evidence == before && evidence >= OwnerEvidence::Connect
         });
         if replaces {
             socket.owner = Some((evidence, process));
@@ -71,7 +71,7 @@ impl Sockets {
             TcpState::LISTEN => self.listeners.insert((netns, tuple.local), cookie),
             TcpState::ESTABLISHED => {
                 let listener = self.listener_of(netns, tuple.local);
-                let socket = self.sockets.get_or_insert_with(cookie, Socket::default);
+                let socket = self.known.get_or_insert_with(cookie, Socket::default);
                 socket.listener = listener.filter(|listener| *listener != cookie);
             }
             TcpState::CLOSE => {
@@ -95,7 +95,7 @@ impl Sockets {
 
     /// A socket ended. Its owner stays known for a while.
     pub(super) fn destroyed(&mut self, cookie: SocketCookie, at: Timestamp) {
-        let Some(socket) = self.sockets.get(&cookie) else { return };
+        let Some(socket) = self.known.get(&cookie) else { return };
         if std::mem::replace(&mut socket.is_destroyed, true) {
             return;
         }
@@ -103,7 +103,7 @@ impl Sockets {
         if self.destroyed.len() > MAX_DESTROYED
             && let Some((_, oldest)) = self.destroyed.pop_front()
         {
-            self.sockets.remove(&oldest);
+            self.known.remove(&oldest);
         }
     }
 
@@ -113,14 +113,14 @@ impl Sockets {
             && now.since(at) > KEEP_DESTROYED.as_nanos() as u64
         {
             self.destroyed.pop_front();
-            self.sockets.remove(&cookie);
+            self.known.remove(&cookie);
         }
     }
 
     /// The owner by the best evidence; until there is any, that of the listener.
     pub(super) fn owner(&mut self, cookie: SocketCookie) -> Option<ProcessKey> {
-        let socket = *self.sockets.get(&cookie)?;
-        let inherited = |listener| self.sockets.peek(&listener)?.owner;
+        let socket = *self.known.get(&cookie)?;
+        let inherited = |listener| self.known.peek(&listener)?.owner;
         let owner = socket.owner.or_else(|| socket.listener.and_then(inherited));
         owner.map(|(_, process)| process)
     }
@@ -128,7 +128,7 @@ impl Sockets {
     /// Whether nothing better is to be expected soon: someone acted on the socket or held it at
     /// start-up, or it has ended.
     pub(super) fn is_settled(&self, cookie: SocketCookie) -> bool {
-        self.sockets.peek(&cookie).is_some_and(|socket| {
+        self.known.peek(&cookie).is_some_and(|socket| {
             socket.is_destroyed || socket.owner.is_some_and(|(evidence, _)| evidence > OwnerEvidence::Create)
         })
     }
@@ -221,7 +221,7 @@ mod tests {
             sockets.seen_owner(SocketCookie(cookie), WORKER, OwnerEvidence::Connect);
             sockets.destroyed(SocketCookie(cookie), Timestamp(1));
         }
-        assert!(sockets.sockets.len() <= 2 * MAX_SOCKETS && sockets.destroyed.len() <= MAX_DESTROYED);
+        assert!(sockets.known.len() <= 2 * MAX_SOCKETS && sockets.destroyed.len() <= MAX_DESTROYED);
         assert_eq!(sockets.owner(SocketCookie(999_999)), Some(WORKER));
     }
 }

@@ -71,6 +71,8 @@ pub struct Stats {
     pub first_seq: u64,
     /// Largest `seq` ever taken.
     pub last_seq: u64,
+    /// Largest `seq` that a crash cannot take away any more.
+    pub committed_seq: u64,
     /// Moment of the oldest stored call; zero when nothing is stored.
     pub oldest: Timestamp,
     /// Moment of the newest stored call; zero when nothing is stored.
@@ -94,6 +96,7 @@ pub(super) struct Shared {
     pub(super) tokens: Tokens,
     pub(super) blocks: Mutex<Blocks>,
     pub(super) last_seq: AtomicU64,
+    pub(super) committed_seq: AtomicU64,
     pub(super) trimmed: AtomicU64,
     pub(super) damaged: AtomicU64,
     pub(super) degraded: ArcSwapOption<String>,
@@ -151,6 +154,7 @@ impl Shared {
             file_bytes: disk_bytes(&self.path),
             max_bytes: self.config().max_bytes,
             last_seq: self.last_seq.load(Ordering::Acquire),
+            committed_seq: self.committed_seq.load(Ordering::Acquire),
             trimmed_entries: self.trimmed.load(Ordering::Relaxed),
             damaged_blocks: self.damaged.load(Ordering::Relaxed),
             degraded: self.degraded.load_full().map(|text| text.as_ref().clone()),
@@ -209,6 +213,7 @@ impl Store {
             tokens: Tokens::new(opened.tokens),
             blocks: Mutex::new(opened.blocks),
             last_seq: AtomicU64::new(opened.last_seq),
+            committed_seq: AtomicU64::new(opened.last_seq),
             trimmed: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             degraded: ArcSwapOption::empty(),

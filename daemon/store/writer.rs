@@ -290,6 +290,7 @@ impl Writer {
             self.whole_since.get_or_insert_with(Instant::now);
             self.whole.absorb(&mut self.fresh);
         }
+        self.shared.committed_seq.store(self.last_seq, Ordering::Release);
         self.shared.tail.forget_until(self.last_seq);
         self.waiting_since = None;
         self.budget = self.budget.filter(|(_, until)| Instant::now() < *until);

@@ -26,8 +26,8 @@ pub(in crate::capture) fn attach_all(loaded: &Loaded, cgroup: BorrowedFd<'_>, la
     for is_last in [false, true] {
         for program in loaded.object.progs_mut() {
             let name = program.name().to_string_lossy().into_owned();
-            let skip = last.contains(&name.as_str()) != is_last || loaded.left_out.contains_key(&name);
-            if !skip && !section(&program).starts_with("iter/") {
+            let is_turn = last.contains(&name.as_str()) == is_last;
+            if is_turn && program.autoload() && !section(&program).starts_with("iter/") {
                 attached.add(name, attach(&program, cgroup));
             }
         }

@@ -19,10 +19,12 @@ pub(in crate::capture) struct LoadOptions {
     pub(in crate::capture) ring_bytes: u32,
     /// The daemon's tgid; 0 excludes nothing.
     pub(in crate::capture) own_pid: u32,
-    /// `bpf_get_socket_cookie` works in tracing programs.
-    pub(in crate::capture) has_tracing_cookie: bool,
+    /// Tracing programs may use `bpf_get_socket_cookie` and `bpf_sk_storage_get`.
+    pub(in crate::capture) has_socket_helpers: bool,
     /// Programs not to load, with the reason.
     pub(in crate::capture) without: BTreeMap<String, String>,
+    /// Programs not to load because others do their job.
+    pub(in crate::capture) needless: Vec<&'static str>,
 }
 
 /// A loaded object.
@@ -80,9 +82,9 @@ pub(in crate::capture) fn load_socket(options: &LoadOptions) -> Result<Loaded, C
             ring: "socket_ring",
             awake_offset: offset_of!(socket::types::bss, socket_reader_awake),
             write_config: |rodata, options| {
-                let has_cookie = offset_of!(socket::types::rodata, has_tracing_cookie);
+                let has_helpers = offset_of!(socket::types::rodata, has_socket_helpers);
                 put(rodata, offset_of!(socket::types::rodata, own_tgid), &options.own_pid.to_ne_bytes());
-                put(rodata, has_cookie, &[u8::from(options.has_tracing_cookie)]);
+                put(rodata, has_helpers, &[u8::from(options.has_socket_helpers)]);
             },
         },
         options,
@@ -154,7 +156,8 @@ fn open(
         }
     }
     for mut program in object.progs_mut() {
-        let wanted = !left_out.contains_key(program.name().to_string_lossy().as_ref());
+        let name = program.name().to_string_lossy();
+        let wanted = !left_out.contains_key(name.as_ref()) && !options.needless.contains(&name.as_ref());
         program.set_autoload(wanted);
     }
     Ok(object)

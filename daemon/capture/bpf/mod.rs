@@ -21,6 +21,7 @@ pub(super) use ring::{Batch, ReaderHandle, spawn_reader};
     missing_debug_implementations,
     clippy::all,
     clippy::pedantic,
+    clippy::undocumented_unsafe_blocks,
     reason = "generated"
 )]
 mod generated {

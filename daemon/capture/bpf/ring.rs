@@ -175,10 +175,11 @@ fn awake_flag(object: &Object, offset: usize) -> Option<&AtomicU32> {
     let mut size = 0;
     // SAFETY: the map belongs to a live object; libbpf returns the address and size of the pages
     // that it shares with the kernel for this map, or null.
-    let section =
-        unsafe { libbpf_rs::libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &mut size) };
+    let section = unsafe {
+        libbpf_rs::libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &raw mut size)
+    };
     let end = offset.checked_add(size_of::<AtomicU32>())?;
-    if section.is_null() || end > size as usize || offset % align_of::<AtomicU32>() != 0 {
+    if section.is_null() || end > size as usize || !offset.is_multiple_of(align_of::<AtomicU32>()) {
         return None;
     }
     // SAFETY: inside the section and aligned (checked above; the section is page-aligned); mapped as

@@ -138,7 +138,7 @@ impl TcpMetrics {
             self.first_seen = at;
         }
         self.last_seen = self.last_seen.max(at);
-        self.note_life(vantage, direction, tcp, headers.payload_len_on_wire, at);
+        self.note_life(vantage, direction, hook, tcp, headers.payload_len_on_wire, at);
         let [client, server] = &mut self.lanes;
         let [up, down] = if vantage == 0 { client } else { server };
         let (own, other) = if direction == Direction::ToServer { (up, down) } else { (down, up) };
@@ -195,12 +195,20 @@ impl TcpMetrics {
         pick(client_up).max(pick(server_up)) + pick(client_down).max(pick(server_down))
     }
 
-    fn note_life(&mut self, vantage: u8, direction: Direction, tcp: &TcpHeader, payload: u32, at: Timestamp) {
+    fn note_life(
+        &mut self,
+        vantage: u8,
+        direction: Direction,
+        hook: Option<Hook>,
+        tcp: &TcpHeader,
+        payload: u32,
+        at: Timestamp,
+    ) {
         let flags = tcp.flags;
-        if flags.has(TcpFlags::SYN) || self.completeness & (seen::SYN_ACK | seen::ACK) == seen::SYN_ACK {
-            self.note_handshake(vantage, direction, flags, at);
-        } else if self.handshake_time.is_some() && self.initial_rtt.is_none() {
-            self.note_handshake(vantage, direction, flags, at);
+        let answered = self.completeness & seen::SYN_ACK != 0;
+        let unfinished = self.completeness & seen::ACK == 0 || self.initial_rtt.is_none();
+        if flags.has(TcpFlags::SYN) || (answered && unfinished) {
+            self.note_handshake(vantage, direction, hook, flags, at);
         }
         if payload > 0 {
             self.completeness |= seen::DATA;
@@ -217,7 +225,14 @@ impl TcpMetrics {
         }
     }
 
-    fn note_handshake(&mut self, vantage: u8, direction: Direction, flags: TcpFlags, at: Timestamp) {
+    fn note_handshake(
+        &mut self,
+        vantage: u8,
+        direction: Direction,
+        hook: Option<Hook>,
+        flags: TcpFlags,
+        at: Timestamp,
+    ) {
         let [client, server] = &mut self.handshake;
         let [syn, syn_ack] = if vantage == 0 { client } else { server };
         if flags.opens() {
@@ -228,7 +243,9 @@ impl TcpMetrics {
         } else if flags.accepts() {
             self.completeness |= seen::SYN_ACK;
             *syn_ack = Some(at);
+            // At the client's socket this is the whole way; an observer in between waits for the ACK.
             if vantage == 0
+                && hook.is_some()
                 && let Some(syn) = *syn
             {
                 self.initial_rtt.get_or_insert(at.since(syn));
@@ -238,8 +255,9 @@ impl TcpMetrics {
             if let Some(start) = self.syn_at {
                 self.handshake_time.get_or_insert(at.since(start));
             }
-            if let Some(syn_ack) = *syn_ack {
-                self.initial_rtt.get_or_insert(at.since(syn_ack));
+            let from = if hook.is_some() { *syn_ack } else { *syn };
+            if let Some(start) = from.filter(|_| vantage == 1 || hook.is_none()) {
+                self.initial_rtt.get_or_insert(at.since(start));
             }
         }
     }

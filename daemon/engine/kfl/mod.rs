@@ -11,6 +11,7 @@ mod ast;
 mod calls;
 mod check;
 mod cidr;
+mod complete;
 mod document;
 mod error;
 mod eval;
@@ -22,15 +23,18 @@ mod moment;
 mod parse;
 mod program;
 mod redact;
+mod reference;
 mod resolve;
 mod select;
 mod token;
 mod value;
 mod work;
 
+pub use complete::{Completion, CompletionKind, complete};
 pub use error::KflError;
 pub use filter::{Context, Filter, Macros};
 pub use redact::{REDACTED, RedactPath, redact_json};
+pub use reference::reference_markdown;
 
 use crate::model::Field;
 

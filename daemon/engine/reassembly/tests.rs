@@ -50,6 +50,7 @@ impl Rig {
         Self { reassembler: Reassembler::default(), seen: Seen::default(), limits: Limits::default() }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one short line per segment in the tests")]
     fn cut(&mut self, dir: Direction, flags: TcpFlags, seq: u32, ack: u32, payload: &[u8], wire: usize, at: u64) {
         let header = TcpHeader { seq: SeqNumber(seq), ack: SeqNumber(ack), flags, ..TcpHeader::default() };
         let segment = Segment { header: &header, payload, len_on_wire: wire as u32, at: ms(at) };
@@ -352,9 +353,9 @@ proptest! {
         let seen = &rig.seen.bytes[0];
         prop_assert_eq!(seen.len(), 600);
         for (at, byte) in seen.iter().enumerate() {
-            match byte {
-                Some(byte) => { prop_assert!(present[at]); prop_assert_eq!(*byte, stream[at]); }
-                None => {}
+            if let Some(byte) = byte {
+                prop_assert!(present[at]);
+                prop_assert_eq!(*byte, stream[at]);
             }
         }
         prop_assert_eq!(rig.seen.fins[0], 1);

@@ -41,11 +41,11 @@ fn truncated_capture_keeps_the_length_on_the_wire() {
 
 #[test]
 fn super_packet_beyond_the_length_field_uses_the_kernels_length() {
-    let mut data = Tcp::new("10.0.0.1:4000", "10.0.0.2:80", 7, 9, ACK, &[b'x'; 70_000]).bytes();
+    let mut data = Tcp::new("10.0.0.1:4000", "10.0.0.2:80", 7, 9, ACK, &vec![b'x'; 70_000]).bytes();
     assert_eq!(parse(&data).unwrap().payload_len_on_wire, 70_000);
     data[2..4].fill(0);
     assert_eq!(parse(&data).unwrap().payload_len_on_wire, 70_000);
-    let jumbo = Tcp::new("[fd00::1]:4000", "[fd00::2]:80", 7, 9, ACK, &[b'x'; 70_000]).bytes();
+    let jumbo = Tcp::new("[fd00::1]:4000", "[fd00::2]:80", 7, 9, ACK, &vec![b'x'; 70_000]).bytes();
     assert_eq!(parse(&jumbo).unwrap().payload_len_on_wire, 70_000);
 }
 

@@ -1,0 +1,174 @@
+//! Writes a finished exchange as the model's trees: the HAR-like request and response of the entry.
+
+use bytes::Bytes;
+use compact_str::{CompactString, ToCompactString};
+
+use super::content;
+use super::matcher::Exchange;
+use super::message::Message;
+use super::params;
+use crate::dissect::Transaction;
+use crate::limits::Limits;
+use crate::model::{EntryError, EntryEvent, Map, ProtocolKey, Timing, Value};
+
+/// The stored key of HTTP/1.1.
+pub(super) const HTTP11: ProtocolKey = ProtocolKey::new("http");
+/// The stored key of HTTP/1.0.
+pub(super) const HTTP10: ProtocolKey = ProtocolKey::new("http10");
+
+/// The transaction of an exchange.
+pub(super) fn transaction(mut exchange: Exchange, limits: &Limits) -> Transaction {
+    let mut events = std::mem::take(&mut exchange.events);
+    let request = exchange.request.take();
+    let response = exchange.response.take();
+    let minor = request.as_ref().or(response.as_ref()).map_or(1, |message| message.minor);
+    let mut transaction = Transaction {
+        protocol: if minor == 0 { HTTP10 } else { HTTP11 },
+        method: CompactString::default(),
+        summary: CompactString::default(),
+        status: 0,
+        request: Value::Null,
+        response: Value::Null,
+        request_size: 0,
+        response_size: exchange.interim,
+        timing: Timing::default(),
+        error: exchange.failure.map(|(kind, message)| EntryError { kind, message: CompactString::const_new(message) }),
+        events: Vec::new(),
+    };
+    if let Some(mut request) = request {
+        note_losses(&request, &mut events, true);
+        events.append(&mut request.events);
+        transaction.method = request.method.clone();
+        transaction.summary = path_of(&request.target).into();
+        transaction.request_size = request.wire;
+        transaction.timing.request_start = request.start;
+        transaction.timing.request_end = request.end;
+        transaction.request = request_tree(*request, limits, &mut events);
+    }
+    if let Some(mut response) = response {
+        note_losses(&response, &mut events, false);
+        events.append(&mut response.events);
+        transaction.status = i64::from(response.status);
+        transaction.response_size += response.wire;
+        transaction.timing.response_start = response.start;
+        transaction.timing.response_end = response.end;
+        transaction.response = response_tree(*response, limits, &mut events);
+    }
+    transaction.events = events;
+    transaction
+}
+
+fn note_losses(message: &Message, events: &mut Vec<EntryEvent>, request: bool) {
+    let (gap, cut) = (message.gap, message.cut);
+    if gap > 0 {
+        events.push(if request {
+            EntryEvent::GapInRequest { bytes: gap }
+        } else {
+            EntryEvent::GapInResponse { bytes: gap }
+        });
+    }
+    if cut > 0 {
+        events.push(if request {
+            EntryEvent::RequestTruncated { bytes: cut }
+        } else {
+            EntryEvent::ResponseTruncated { bytes: cut }
+        });
+    }
+}
+
+fn request_tree(mut message: Message, limits: &Limits, events: &mut Vec<EntryEvent>) -> Value {
+    let body = decoded_body(&mut message, limits, events);
+    let mime: CompactString = message.header("content-type").into();
+    let target = message.target.clone();
+    let path = path_of(&target);
+    let mut post = Map::with_capacity(3);
+    let form = params::of_body(&mime, &body, limits, events);
+    post.put("mimeType", mime);
+    post.put("params", Value::List(form));
+    post.put("text", text_or_bytes(body));
+    let mut tree = Map::with_capacity(12);
+    tree.put("method", message.method);
+    tree.put("url", target.clone());
+    tree.put("targetUri", target.clone());
+    tree.put("path", Value::from(path));
+    tree.put("pathSegments", Value::List(segments(path)));
+    tree.put("httpVersion", version(message.minor));
+    tree.put("headers", message.headers);
+    tree.put("cookies", message.cookies);
+    tree.put("queryString", params::of_query(query_of(&target), limits, events));
+    tree.put("headersSize", Value::Int(message.head_size as i64));
+    tree.put("bodySize", Value::Int(message.body_size as i64));
+    tree.put("postData", post);
+    Value::Map(tree)
+}
+
+fn response_tree(mut message: Message, limits: &Limits, events: &mut Vec<EntryEvent>) -> Value {
+    let body = decoded_body(&mut message, limits, events);
+    let mut content = Map::with_capacity(4);
+    content.put("size", Value::Int(body.len() as i64));
+    content.put("mimeType", Value::from(message.header("content-type")));
+    content.put("encoding", Value::from("base64"));
+    content.put("text", Value::Bytes(Bytes::from(body)));
+    let redirect: CompactString = message.header("location").into();
+    let mut tree = Map::with_capacity(9);
+    tree.put("status", Value::Int(i64::from(message.status)));
+    tree.put("statusText", message.reason);
+    tree.put("httpVersion", version(message.minor));
+    tree.put("headers", message.headers);
+    tree.put("cookies", message.cookies);
+    tree.put("headersSize", Value::Int(message.head_size as i64));
+    tree.put("bodySize", Value::Int(message.body_size as i64));
+    tree.put("redirectURL", redirect);
+    tree.put("content", content);
+    Value::Map(tree)
+}
+
+/// The body with its codings undone, or as it was sent and an event that says why.
+fn decoded_body(message: &mut Message, limits: &Limits, events: &mut Vec<EntryEvent>) -> Vec<u8> {
+    let body = std::mem::take(&mut message.body);
+    if body.is_empty() || message.codings.is_empty() {
+        return body;
+    }
+    let complete = message.cut == 0 && message.gap == 0;
+    match content::decode(&body, &message.codings, complete, limits.max_decoded_body) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            events.push(EntryEvent::ContentNotDecoded {
+                coding: error.coding.to_compact_string(),
+                reason: error.reason.to_compact_string(),
+            });
+            body
+        }
+    }
+}
+
+fn text_or_bytes(body: Vec<u8>) -> Value {
+    match String::from_utf8(body) {
+        Ok(text) => Value::Str(text.into()),
+        Err(error) => Value::Bytes(Bytes::from(error.into_bytes())),
+    }
+}
+
+fn version(minor: u8) -> CompactString {
+    CompactString::const_new(if minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" })
+}
+
+/// The path of a request target in any of its four forms, as sent.
+pub(super) fn path_of(target: &str) -> &str {
+    let end = target.find(['?', '#']).unwrap_or(target.len());
+    let target = &target[..end];
+    match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        _ => target,
+    }
+}
+
+fn query_of(target: &str) -> &str {
+    let target = target.split('#').next().unwrap_or("");
+    target.split_once('?').map_or("", |(_, query)| query)
+}
+
+fn segments(path: &str) -> Vec<Value> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() { Vec::new() } else { path.split('/').map(Value::from).collect() }
+}
