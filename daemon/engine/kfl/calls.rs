@@ -18,7 +18,7 @@ impl Checker<'_> {
     /// `name(args)`
     pub(super) fn call(&mut self, name: &Name, args: &[Arg], span: Span) -> Checked<Typed> {
         if let Some((_, nanos)) = moment::UNITS.iter().find(|(unit, _)| *unit == &*name.text) {
-            return self.from_now(args, *nanos, name, span);
+            return self.moment_from_now(args, *nanos, name, span);
         }
         match &*name.text {
             "now" => {
@@ -30,9 +30,10 @@ impl Checker<'_> {
             "duration" => self.moment_of(name, args, Conversion::Duration, span),
             "datetime" => {
                 let text = self.literal_text(name, args, span)?;
-                let nanos = moment::us_datetime(&text).or_else(|| moment::rfc3339(&text)).ok_or_else(|| {
-                    KflError::new(span, "datetime needs a text such as \"10/19/2021, 6:29:02.593 PM\"")
-                })?;
+                let nanos =
+                    moment::us_datetime(&text).or_else(|| moment::rfc3339(&text)).ok_or_else(|| {
+                        KflError::new(span, "datetime needs a text such as \"10/19/2021, 6:29:02.593 PM\"")
+                    })?;
                 Ok(time(nanos, span))
             }
             "limit" => self.limit_call(name, args, span),
@@ -97,7 +98,8 @@ impl Checker<'_> {
             }
             "size" => {
                 arity(name, args, 0..=0, span)?;
-                let sized = matches!(base.kind, Kind::List(_) | Kind::Map(_)) || base.kind.is_text() || base.loose;
+                let sized =
+                    matches!(base.kind, Kind::List(_) | Kind::Map(_)) || base.kind.is_text() || base.loose;
                 if !sized {
                     let message = format!("size needs a text, a list or a map, not {}", base.kind.name());
                     return Err(KflError::new(base.span, message));
@@ -117,8 +119,11 @@ impl Checker<'_> {
             "filter" | "map" => self.collection(base, name, args, span),
             part if part.starts_with("get") && functions::method(part).is_some() => {
                 arity(name, args, 0..=0, span)?;
-                let of_duration = matches!(part, "getHours" | "getMinutes" | "getSeconds" | "getMilliseconds");
-                let fits = base.kind == Kind::Time || base.kind == Kind::Any || (base.kind == Kind::Duration && of_duration);
+                let of_duration =
+                    matches!(part, "getHours" | "getMinutes" | "getSeconds" | "getMilliseconds");
+                let fits = base.kind == Kind::Time
+                    || base.kind == Kind::Any
+                    || (base.kind == Kind::Duration && of_duration);
                 // The table holds the name for as long as the program lives.
                 let (true, Some(function)) = (fits, functions::method(part)) else {
                     let message = format!("{part} needs a timestamp, not {}", base.kind.name());
@@ -151,7 +156,7 @@ impl Checker<'_> {
     }
 
     /// `minutes(-5)`: so many units from now.
-    fn from_now(&mut self, args: &[Arg], unit: i64, name: &Name, span: Span) -> Checked<Typed> {
+    fn moment_from_now(&mut self, args: &[Arg], unit: i64, name: &Name, span: Span) -> Checked<Typed> {
         arity(name, args, 1..=1, span)?;
         let value = self.argument(args, 0, name, span)?;
         self.uses_now = true;
@@ -171,7 +176,9 @@ impl Checker<'_> {
         arity(name, args, 1..=1, span)?;
         let value = self.argument(args, 0, name, span)?;
         let is_time = conversion == Conversion::Time;
-        let fits = value.kind.is_text() || value.is_loose() || (is_time && matches!(value.kind, Kind::Int | Kind::Time));
+        let fits = value.kind.is_text()
+            || value.is_loose()
+            || (is_time && matches!(value.kind, Kind::Int | Kind::Time));
         if !fits {
             let message = format!("{} needs a text, not {}", name.text, value.kind.name());
             return Err(KflError::new(value.span, message).hint(usage(name)));
@@ -223,7 +230,9 @@ impl Checker<'_> {
 
     fn cidr(&mut self, name: &Name, args: &[Arg], span: Span) -> Checked<Typed> {
         let address = self.argument(args, 0, name, span)?;
-        let fits = address.kind == Kind::Str || address.is_loose() || matches!(address.kind, Kind::List(Kind::Str | Kind::Any));
+        let fits = address.kind == Kind::Str
+            || address.is_loose()
+            || matches!(address.kind, Kind::List(Kind::Str | Kind::Any));
         if !fits {
             let message = format!("cidr needs an address, not {}", address.kind.name());
             return Err(KflError::new(address.span, message).hint(usage(name)));
@@ -237,7 +246,8 @@ impl Checker<'_> {
             for item in items {
                 let value = self.check(item)?;
                 let network = value.text().and_then(|text| Network::parse(text)).ok_or_else(|| {
-                    KflError::new(value.span, format!("{} is not a range of addresses", shown(item))).hint(usage(name))
+                    KflError::new(value.span, format!("{} is not a range of addresses", shown(item)))
+                        .hint(usage(name))
                 })?;
                 networks.push(network);
             }
@@ -281,7 +291,9 @@ impl Checker<'_> {
     /// `map_get(node, "name", "")`: `node` and `capture` are rows of the table and not maps.
     fn map_of_rows(&mut self, args: &[Arg], span: Span) -> Checked<Option<Typed>> {
         let [map, key, _] = args else { return Ok(None) };
-        let (ExprKind::Name(map), ExprKind::Str(key)) = (&map.value.kind, &key.value.kind) else { return Ok(None) };
+        let (ExprKind::Name(map), ExprKind::Str(key)) = (&map.value.kind, &key.value.kind) else {
+            return Ok(None);
+        };
         if super::fields::find(map).is_some() || super::fields::find(&format!("{map}.{key}")).is_none() {
             return Ok(None);
         }
@@ -290,7 +302,14 @@ impl Checker<'_> {
         self.chain(map, span, &[segment], span).map(Some)
     }
 
-    fn conversion(&mut self, name: &Name, args: &[Arg], to: Conversion, kind: Kind, span: Span) -> Checked<Typed> {
+    fn conversion(
+        &mut self,
+        name: &Name,
+        args: &[Arg],
+        to: Conversion,
+        kind: Kind,
+        span: Span,
+    ) -> Checked<Typed> {
         arity(name, args, 1..=1, span)?;
         let value = self.argument(args, 0, name, span)?;
         if matches!(value.kind, Kind::List(_) | Kind::Map(_) | Kind::Null) {
@@ -300,7 +319,14 @@ impl Checker<'_> {
         Ok(Typed::new(kind, folded(Term::Convert(to, Box::new(value.term))), span))
     }
 
-    fn text_test(&mut self, test: TextTest, base: Typed, name: &Name, args: &[Arg], span: Span) -> Checked<Typed> {
+    fn text_test(
+        &mut self,
+        test: TextTest,
+        base: Typed,
+        name: &Name,
+        args: &[Arg],
+        span: Span,
+    ) -> Checked<Typed> {
         arity(name, args, 1..=1, span)?;
         needs_text(&base, name)?;
         let other = self.argument(args, 0, name, span)?;
@@ -323,7 +349,7 @@ impl Checker<'_> {
     }
 
     /// The variable of `exists` and its like, and the type of what it stands for.
-    fn variable(&mut self, base: &Typed, name: &Name, args: &[Arg], span: Span) -> Checked<(Arc<str>, Kind)> {
+    fn variable(base: &Typed, name: &Name, args: &[Arg], span: Span) -> Checked<(Arc<str>, Kind)> {
         let kind = match base.kind {
             Kind::List(held) => *held,
             Kind::Map(_) => Kind::Str,
@@ -335,8 +361,13 @@ impl Checker<'_> {
         };
         match args.first().map(|arg| &arg.value) {
             Some(Expr { kind: ExprKind::Name(variable), .. }) => Ok((variable.clone(), kind)),
-            Some(other) => Err(KflError::new(other.span, format!("{} needs a variable first", name.text)).hint(usage(name))),
-            None => Err(KflError::new(span, format!("{} needs a variable first", name.text)).hint(usage(name))),
+            Some(other) => {
+                Err(KflError::new(other.span, format!("{} needs a variable first", name.text))
+                    .hint(usage(name)))
+            }
+            None => {
+                Err(KflError::new(span, format!("{} needs a variable first", name.text)).hint(usage(name)))
+            }
         }
     }
 
@@ -355,9 +386,16 @@ impl Checker<'_> {
         Ok((slot, checked?))
     }
 
-    fn quantifier(&mut self, kind: Quantifier, base: Typed, name: &Name, args: &[Arg], span: Span) -> Checked<Typed> {
+    fn quantifier(
+        &mut self,
+        kind: Quantifier,
+        base: Typed,
+        name: &Name,
+        args: &[Arg],
+        span: Span,
+    ) -> Checked<Typed> {
         arity(name, args, 2..=2, span)?;
-        let variable = self.variable(&base, name, args, span)?;
+        let variable = Self::variable(&base, name, args, span)?;
         let (slot, test) = self.with_variable(variable, |checker| match args.get(1) {
             Some(arg) => checker.condition(&arg.value),
             None => Ok(Pred::Const(true)),
@@ -369,13 +407,15 @@ impl Checker<'_> {
     fn collection(&mut self, base: Typed, name: &Name, args: &[Arg], span: Span) -> Checked<Typed> {
         let is_map = &*name.text == "map";
         arity(name, args, if is_map { 2..=3 } else { 2..=2 }, span)?;
-        let variable = self.variable(&base, name, args, span)?;
+        let variable = Self::variable(&base, name, args, span)?;
         let item = variable.1;
         let (slot, (test, kind, value)) = self.with_variable(variable, |checker| {
             let slot = checker.slots - 1;
             let body: Vec<&Expr> = args.iter().skip(1).map(|arg| &arg.value).collect();
             match (is_map, body.as_slice()) {
-                (true, [value]) => checker.check(value).map(|value| (Pred::Const(true), value.kind, value.term)),
+                (true, [value]) => {
+                    checker.check(value).map(|value| (Pred::Const(true), value.kind, value.term))
+                }
                 (true, [test, value]) => {
                     let test = checker.condition(test)?;
                     checker.check(value).map(|value| (test, value.kind, value.term))
@@ -417,7 +457,10 @@ fn arity(name: &Name, args: &[Arg], allowed: std::ops::RangeInclusive<usize>, sp
 }
 
 fn needs_text(base: &Typed, name: &Name) -> Checked<()> {
-    if base.kind.is_text() || base.loose || matches!(base.kind, Kind::List(Kind::Str | Kind::Bytes | Kind::Any)) {
+    if base.kind.is_text()
+        || base.loose
+        || matches!(base.kind, Kind::List(Kind::Str | Kind::Bytes | Kind::Any))
+    {
         return Ok(());
     }
     let message = format!("{} needs a text, not {}", name.text, base.kind.name());
@@ -427,7 +470,8 @@ fn needs_text(base: &Typed, name: &Name) -> Checked<()> {
 fn unknown_call(name: &Name, is_method: bool) -> KflError {
     let what = if is_method { "method" } else { "function" };
     let error = KflError::new(name.span, format!("unknown {what} `{}`", name.text));
-    let known = FUNCTIONS.iter().filter(|function| function.is_method == is_method).map(|function| function.name);
+    let known =
+        FUNCTIONS.iter().filter(|function| function.is_method == is_method).map(|function| function.name);
     let found = similar(&name.text, known);
     if let Some(other) = FUNCTIONS.iter().find(|function| function.name == &*name.text) {
         return error.hint(format!("for example {}", other.usage));

@@ -121,18 +121,21 @@ impl<'c> Checker<'c> {
     /// Checks an expression that must be a condition.
     pub(super) fn condition(&mut self, expr: &Expr) -> Checked<Pred> {
         let typed = self.check(expr)?;
-        self.as_condition(typed, expr)
+        Self::as_condition(typed, expr)
     }
 
-    pub(super) fn as_condition(&self, typed: Typed, expr: &Expr) -> Checked<Pred> {
+    pub(super) fn as_condition(typed: Typed, expr: &Expr) -> Checked<Pred> {
         let span = typed.span;
         match typed.term {
             Term::Pred(pred) => Ok(*pred),
             Term::Const(Const::Bool(flag)) => Ok(Pred::Const(flag)),
             Term::Field(source, FieldType::Bool) => Ok(Pred::Flag(source)),
-            term if typed.kind == Kind::Bool || typed.loose || typed.kind == Kind::Any => Ok(Pred::Truth(term)),
+            term if typed.kind == Kind::Bool || typed.loose || typed.kind == Kind::Any => {
+                Ok(Pred::Truth(term))
+            }
             _ => {
-                let message = format!("{} is {}, a condition (bool) is needed", shown(expr), typed.kind.name());
+                let message =
+                    format!("{} is {}, a condition (bool) is needed", shown(expr), typed.kind.name());
                 Err(KflError::new(span, message).hint("compare it with something, such as == or >"))
             }
         }
@@ -153,20 +156,18 @@ impl<'c> Checker<'c> {
             ExprKind::Float(number) => Ok(Typed::constant(Const::Float(*number), span)),
             ExprKind::Str(text) => Ok(Typed::constant(Const::Str(text.clone()), span)),
             ExprKind::Bytes(bytes) => Ok(Typed::constant(Const::Bytes(bytes.clone()), span)),
-            ExprKind::Raw(text) => {
-                Ok(Typed { raw: true, ..Typed::constant(Const::Str(text.clone()), span) })
-            }
+            ExprKind::Raw(text) => Ok(Typed { raw: true, ..Typed::constant(Const::Str(text.clone()), span) }),
             ExprKind::List(items) => self.list(items, span),
             ExprKind::Map(items) => self.map(items, span),
             ExprKind::Name(name) => self.chain(name, span, &[], span),
             ExprKind::Call(name, args) => self.call(name, args, span),
-            ExprKind::Chain(base, segments) => match &base.kind {
-                ExprKind::Name(name) => self.chain(name, base.span, segments, span),
-                _ => {
-                    let base = self.check(base)?;
-                    self.segments(base, segments, span)
+            ExprKind::Chain(base, segments) => {
+                if let ExprKind::Name(name) = &base.kind {
+                    return self.chain(name, base.span, segments, span);
                 }
-            },
+                let base = self.check(base)?;
+                self.segments(base, segments, span)
+            }
             ExprKind::Unary(operators, operand) => self.unary(operators, operand, span),
             ExprKind::Not(count, operand) => {
                 let pred = self.condition(operand)?;
@@ -209,7 +210,7 @@ impl<'c> Checker<'c> {
         let mut typed = self.check(operand)?;
         for operator in operators.iter().rev() {
             typed = match operator {
-                Unary::Not => Typed::pred(negated(self.as_condition(typed, operand)?), span),
+                Unary::Not => Typed::pred(negated(Self::as_condition(typed, operand)?), span),
                 Unary::Neg if typed.kind.is_number() || typed.kind == Kind::Duration || typed.is_loose() => {
                     Typed::new(typed.kind, folded(Term::Negative(Box::new(typed.term))), span)
                 }
@@ -249,17 +250,24 @@ impl<'c> Checker<'c> {
         let mut kind = last.kind;
         for (_, value, expr) in &checked {
             if !value.kind.comparable(kind) {
-                let message = format!("{} is {} but {} is {}", shown(expr), value.kind.name(), shown(otherwise), kind.name());
-                return Err(KflError::new(value.span.to(last.span), message).hint("both sides of : must have one type"));
+                let message = format!(
+                    "{} is {} but {} is {}",
+                    shown(expr),
+                    value.kind.name(),
+                    shown(otherwise),
+                    kind.name()
+                );
+                return Err(KflError::new(value.span.to(last.span), message)
+                    .hint("both sides of : must have one type"));
             }
             kind = value.kind.either(kind);
         }
         if kind == Kind::Bool {
             let branches = checked
                 .into_iter()
-                .map(|(condition, value, expr)| Ok((condition, self.as_condition(value, expr)?)))
+                .map(|(condition, value, expr)| Ok((condition, Self::as_condition(value, expr)?)))
                 .collect::<Checked<Vec<_>>>()?;
-            let otherwise = self.as_condition(last, otherwise)?;
+            let otherwise = Self::as_condition(last, otherwise)?;
             return Ok(Typed::pred(Pred::Cond(branches.into(), Box::new(otherwise)), span));
         }
         let branches = checked.into_iter().map(|(condition, value, _)| (condition, value.term)).collect();
@@ -267,16 +275,28 @@ impl<'c> Checker<'c> {
     }
 
     /// `== != < <= > >=`
-    fn relation(&mut self, operator: Binary, left: Typed, right: Typed, a: &Expr, b: &Expr, span: Span) -> Checked<Typed> {
+    fn relation(
+        &mut self,
+        operator: Binary,
+        left: Typed,
+        right: Typed,
+        a: &Expr,
+        b: &Expr,
+        span: Span,
+    ) -> Checked<Typed> {
         let equality = matches!(operator, Binary::Eq | Binary::Ne);
         if equality && left.raw != right.raw {
             let (pattern, value, expr) = if left.raw { (left, right, b) } else { (right, left, a) };
             if let Kind::Map(_) = value.kind {
-                let message = format!("{} is {}, a regular expression needs a text", shown(expr), value.kind.name());
+                let message =
+                    format!("{} is {}, a regular expression needs a text", shown(expr), value.kind.name());
                 return Err(KflError::new(span, message));
             }
             let regex = self.regex(&pattern)?;
-            return Ok(Typed::pred(Pred::Match { term: value.term, regex, negated: operator == Binary::Ne }, span));
+            return Ok(Typed::pred(
+                Pred::Match { term: value.term, regex, negated: operator == Binary::Ne },
+                span,
+            ));
         }
         // Constants stand on the right from here on.
         let (left, right, operator, a, b) = if left.literal().is_some() && right.literal().is_none() {
@@ -286,8 +306,9 @@ impl<'c> Checker<'c> {
         };
         let right = as_time(&left, right);
         let loose = left.is_loose() || right.is_loose();
-        let fits = left.kind.comparable(right.kind) || loose;
-        if !fits || (!equality && !loose && !(left.kind.is_ordered() && right.kind.is_ordered())) {
+        let ordered = equality || (left.kind.is_ordered() && right.kind.is_ordered());
+        let fits = loose || (ordered && left.kind.comparable(right.kind));
+        if !fits {
             return Err(mismatch(operator, &left, &right, a, b, span));
         }
         Ok(Typed::pred(compared(operator, left, right, loose), span))
@@ -329,7 +350,11 @@ fn regex_message(error: &regex::Error) -> String {
 /// The text of an expression as an error message shows it.
 pub(super) fn shown(expr: &Expr) -> String {
     let text: String = expr.to_string();
-    if text.chars().count() > 40 { format!("`{}...`", text.chars().take(37).collect::<String>()) } else { format!("`{text}`") }
+    if text.chars().count() > 40 {
+        format!("`{}...`", text.chars().take(37).collect::<String>())
+    } else {
+        format!("`{text}`")
+    }
 }
 
 fn mismatch(operator: Binary, left: &Typed, right: &Typed, a: &Expr, b: &Expr, span: Span) -> KflError {
@@ -344,8 +369,12 @@ fn mismatch(operator: Binary, left: &Typed, right: &Typed, a: &Expr, b: &Expr, s
         (Kind::Int, Kind::Str) if right.text().is_some_and(|text| text.parse::<i64>().is_ok()) => {
             error.hint("write the number without quotes")
         }
-        (Kind::Time, Kind::Str) => error.hint("write timestamp(\"2026-03-14T22:00:00Z\") or datetime(\"3/14/2026, 10:00:00 PM\")"),
-        (Kind::List(_), _) if matches!(operator, Binary::Eq | Binary::Ne) => error.hint("write value in list"),
+        (Kind::Time, Kind::Str) => {
+            error.hint("write timestamp(\"2026-03-14T22:00:00Z\") or datetime(\"3/14/2026, 10:00:00 PM\")")
+        }
+        (Kind::List(_), _) if matches!(operator, Binary::Eq | Binary::Ne) => {
+            error.hint("write value in list")
+        }
         (Kind::Map(_), _) => error.hint("select a key first: map[\"key\"]"),
         (Kind::Bool, _) => error.hint("a flag is a condition by itself"),
         _ => error,
@@ -383,7 +412,9 @@ fn as_time(left: &Typed, mut right: Typed) -> Typed {
 fn compared(operator: Binary, left: Typed, right: Typed, loose: bool) -> Pred {
     let equality = matches!(operator, Binary::Eq | Binary::Ne);
     match (left.term, right.term) {
-        (Term::Field(source, FieldType::Int), Term::Const(Const::Int(value))) => Pred::Int { source, operator, value },
+        (Term::Field(source, FieldType::Int), Term::Const(Const::Int(value))) => {
+            Pred::Int { source, operator, value }
+        }
         (Term::Field(source, FieldType::Str), Term::Const(Const::Str(text))) if equality => {
             let ip: Option<IpAddr> = text.parse().ok();
             Pred::Text { source, value: (&*text).into(), ip, equal: operator == Binary::Eq }
@@ -425,7 +456,11 @@ fn contained(wanted: Typed, container: Typed, a: &Expr, b: &Expr, span: Span) ->
     let loose = wanted.is_loose() || container.loose;
     if !wanted.kind.comparable(held) && !loose {
         let (wanted, container) = (wanted.kind.name(), container.kind.name());
-        let message = format!("cannot look for {wanted} in {container}: {} is {wanted}, {} is {container}", shown(a), shown(b));
+        let message = format!(
+            "cannot look for {wanted} in {container}: {} is {wanted}, {} is {container}",
+            shown(a),
+            shown(b)
+        );
         return Err(KflError::new(span, message));
     }
     let ignore_case = container.headers;
@@ -442,9 +477,13 @@ fn computed_kind(operator: Binary, a: Kind, b: Kind) -> Option<Kind> {
         (Kind::Bytes, Kind::Bytes) if operator == Binary::Add => Some(Kind::Bytes),
         (Kind::List(a), Kind::List(b)) if operator == Binary::Add => Some(Kind::List(a.either(*b).held())),
         (Kind::Time, Kind::Time) if operator == Binary::Sub => Some(Kind::Duration),
-        (Kind::Time, Kind::Duration | Kind::Int) if matches!(operator, Binary::Add | Binary::Sub) => Some(Kind::Time),
+        (Kind::Time, Kind::Duration | Kind::Int) if matches!(operator, Binary::Add | Binary::Sub) => {
+            Some(Kind::Time)
+        }
         (Kind::Duration | Kind::Int, Kind::Time) if operator == Binary::Add => Some(Kind::Time),
-        (Kind::Duration, Kind::Duration) if matches!(operator, Binary::Add | Binary::Sub) => Some(Kind::Duration),
+        (Kind::Duration, Kind::Duration) if matches!(operator, Binary::Add | Binary::Sub) => {
+            Some(Kind::Duration)
+        }
         (Kind::Duration, Kind::Int) if matches!(operator, Binary::Mul | Binary::Div) => Some(Kind::Duration),
         _ => None,
     }
@@ -468,7 +507,9 @@ fn computed(operator: Binary, left: Typed, right: Typed, a: &Expr, b: &Expr, spa
 pub(super) fn folded(term: Term) -> Term {
     let value = match &term {
         Term::Arithmetic(operator, left, right) => match (&**left, &**right) {
-            (Term::Const(a), Term::Const(b)) => arithmetic(*operator, &a.value(), &b.value(), &mut Work::new()),
+            (Term::Const(a), Term::Const(b)) => {
+                arithmetic(*operator, &a.value(), &b.value(), &mut Work::new())
+            }
             _ => return term,
         },
         Term::Negative(inner) => match &**inner {

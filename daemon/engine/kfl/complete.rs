@@ -110,13 +110,8 @@ fn chain_start(tokens: &[Token<'_>]) -> usize {
     let mut start = tokens.len();
     while let Some(token) = start.checked_sub(1).and_then(|at| tokens.get(at)) {
         let previous = start.checked_sub(2).and_then(|at| tokens.get(at));
-        let joined = match &token.tok {
-            Tok::Sym("." | ")" | "]") => true,
-            Tok::Word(_) => true,
-            _ => false,
-        };
         // Only a chain of plain names is looked at: what follows brackets has no known members.
-        if !joined || matches!(token.tok, Tok::Sym(")" | "]")) {
+        if !matches!(token.tok, Tok::Sym(".") | Tok::Word(_)) {
             break;
         }
         start -= 1;
@@ -138,13 +133,16 @@ fn doc_of(ty: FieldType, doc: &str) -> String {
 fn operands(prefix: &str, start: usize) -> Vec<Completion> {
     let replace = start..start + prefix.len();
     let fits = |name: &str| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-    let candidate = |text: &str, kind, doc: String| Completion { text: text.into(), kind, doc, replace: replace.clone() };
+    let candidate =
+        |text: &str, kind, doc: String| Completion { text: text.into(), kind, doc, replace: replace.clone() };
     let mut found: Vec<Completion> = fields::all()
         .filter(|field| fits(field.name))
         .map(|field| candidate(field.name, CompletionKind::Field, doc_of(field.ty, field.doc)))
         .collect();
     let paths = PATHS.iter().filter(|path| fits(path.path));
-    found.extend(paths.map(|path| candidate(path.path, CompletionKind::Field, doc_of(FieldType::Any, path.doc))));
+    found.extend(
+        paths.map(|path| candidate(path.path, CompletionKind::Field, doc_of(FieldType::Any, path.doc))),
+    );
     let functions = FUNCTIONS.iter().filter(|function| !function.is_method && fits(function.name));
     found.extend(functions.map(|function| {
         let doc = format!("{} For example {}", function.doc, function.usage);

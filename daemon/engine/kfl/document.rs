@@ -111,7 +111,11 @@ impl<'de> Visitor<'de> for Seed {
 }
 
 fn text_value(text: &str) -> Value {
-    if text.len() < SHARED { Value::from(text) } else { Value::Bytes(Bytes::copy_from_slice(text.as_bytes())) }
+    if text.len() < SHARED {
+        Value::from(text)
+    } else {
+        Value::Bytes(Bytes::copy_from_slice(text.as_bytes()))
+    }
 }
 
 /// An element whose end was not read yet.
@@ -128,7 +132,8 @@ fn xml_text(text: &str) -> Option<Value> {
         let (before, tag) = rest.split_at(at);
         unescape_into(before, &mut open.last_mut()?.text);
         rest = tag;
-        if let Some(after) = skip_declaration(rest)? {
+        let after = skip_declaration(rest)?;
+        if after.len() < rest.len() {
             rest = after;
         } else if let Some(cdata) = rest.strip_prefix("<![CDATA[") {
             let (content, after) = cdata.split_once("]]>")?;
@@ -150,17 +155,18 @@ fn xml_text(text: &str) -> Option<Value> {
     (open.is_empty() && !root.map.is_empty()).then_some(Value::Map(root.map))
 }
 
-/// What follows a comment, a declaration or a processing instruction; `None` inside when `rest` is another tag.
-fn skip_declaration(rest: &str) -> Option<Option<&str>> {
+/// What follows a comment, a declaration or a processing instruction; `rest` itself when it is
+/// another tag, and nothing when it does not end.
+fn skip_declaration(rest: &str) -> Option<&str> {
     if rest.starts_with("<![CDATA[") {
-        return Some(None);
+        return Some(rest);
     }
     for (start, end) in [("<!--", "-->"), ("<?", "?>"), ("<!", ">")] {
         if let Some(inside) = rest.strip_prefix(start) {
-            return Some(Some(inside.split_once(end)?.1));
+            return Some(inside.split_once(end)?.1);
         }
     }
-    Some(None)
+    Some(rest)
 }
 
 /// Reads an opening tag with its attributes; returns what follows it.
@@ -225,15 +231,12 @@ fn unescape_into(text: &str, out: &mut String) {
         out.push_str(before);
         let end = entity.bytes().take(12).position(|byte| byte == b';');
         let decoded = end.and_then(|end| entity.get(1..end)).and_then(character);
-        match (decoded, end) {
-            (Some(character), Some(end)) => {
-                out.push(character);
-                rest = entity.get(end + 1..).unwrap_or_default();
-            }
-            _ => {
-                out.push('&');
-                rest = entity.get(1..).unwrap_or_default();
-            }
+        if let (Some(character), Some(end)) = (decoded, end) {
+            out.push(character);
+            rest = entity.get(end + 1..).unwrap_or_default();
+        } else {
+            out.push('&');
+            rest = entity.get(1..).unwrap_or_default();
         }
     }
     out.push_str(rest);

@@ -81,7 +81,9 @@ impl Pred {
             }
             Self::Match { term, regex, negated } => {
                 let value = term.value(env);
-                match on_texts(&value, &mut env.work, limits::PARSE_BYTES_PER_UNIT, &|text| regex.is_match(text)) {
+                match on_texts(&value, &mut env.work, limits::PARSE_BYTES_PER_UNIT, &|text| {
+                    regex.is_match(text)
+                }) {
                     Some(found) => found != *negated,
                     None => false,
                 }
@@ -156,7 +158,12 @@ fn compare(operator: Binary, left: &Val<'_>, right: &Val<'_>, loose: bool, work:
 }
 
 /// Whether `test` holds for the text of a value or of any item of a list; `None` without any text.
-fn on_texts(value: &Val<'_>, work: &mut Work, bytes_per_unit: usize, test: &dyn Fn(&[u8]) -> bool) -> Option<bool> {
+fn on_texts(
+    value: &Val<'_>,
+    work: &mut Work,
+    bytes_per_unit: usize,
+    test: &dyn Fn(&[u8]) -> bool,
+) -> Option<bool> {
     if !value.is_list() {
         let text = value.text()?;
         let searched = text.get(..text.len().min(limits::SEARCH)).unwrap_or_default();
@@ -293,8 +300,8 @@ impl Term {
                 other => other.number().map_or(Val::Missing, |number| Val::Float(-number)),
             },
             Self::Size(inner) => size(&inner.value(env), &mut env.work),
-            Self::Lower(inner) => changed(&inner.value(env), &mut env.work, |text| text.to_lowercase()),
-            Self::Upper(inner) => changed(&inner.value(env), &mut env.work, |text| text.to_uppercase()),
+            Self::Lower(inner) => changed(&inner.value(env), &mut env.work, CompactString::to_lowercase),
+            Self::Upper(inner) => changed(&inner.value(env), &mut env.work, CompactString::to_uppercase),
             Self::Convert(conversion, inner) => convert(*conversion, &inner.value(env)),
             Self::MapGet { map, key, default, ignore_case } => {
                 let map = map.value(env);
@@ -305,7 +312,9 @@ impl Term {
                 }
             }
             Self::List(items) => Val::List(items.iter().map(|item| item.value(env)).collect()),
-            Self::Map(items) => Val::Map(items.iter().map(|(key, value)| (key.value(env), value.value(env))).collect()),
+            Self::Map(items) => {
+                Val::Map(items.iter().map(|(key, value)| (key.value(env), value.value(env))).collect())
+            }
             Self::Json(inner) => read(&inner.value(env), &mut env.work, document::json),
             Self::Xml(inner) => read(&inner.value(env), &mut env.work, document::xml),
             Self::Collect { list, slot, test, value } => collect(list, *slot, test, value, env),
@@ -339,7 +348,11 @@ fn size<'e>(value: &Val<'_>, work: &mut Work) -> Val<'e> {
 }
 
 /// A text changed as a whole, at most the searched part of it; lists item by item.
-fn changed<'e>(value: &Val<'e>, work: &mut Work, change: impl Fn(&CompactString) -> CompactString + Copy) -> Val<'e> {
+fn changed<'e>(
+    value: &Val<'e>,
+    work: &mut Work,
+    change: impl Fn(&CompactString) -> CompactString + Copy,
+) -> Val<'e> {
     if value.is_list() {
         let items = (0..value.size().unwrap_or(0)).filter_map(|index| value.item(index));
         return Val::List(items.map(|item| changed_text(&item, work, change)).collect());
@@ -347,7 +360,11 @@ fn changed<'e>(value: &Val<'e>, work: &mut Work, change: impl Fn(&CompactString)
     changed_text(value, work, change)
 }
 
-fn changed_text<'e>(value: &Val<'_>, work: &mut Work, change: impl Fn(&CompactString) -> CompactString) -> Val<'e> {
+fn changed_text<'e>(
+    value: &Val<'_>,
+    work: &mut Work,
+    change: impl Fn(&CompactString) -> CompactString,
+) -> Val<'e> {
     let Some(text) = value.text() else { return Val::Missing };
     let part = text.get(..text.len().min(limits::SEARCH)).unwrap_or_default();
     if !work.spend(1 + part.len() / limits::PARSE_BYTES_PER_UNIT) {
@@ -464,7 +481,8 @@ fn joined<'e>(left: &Val<'e>, right: &Val<'e>, work: &mut Work) -> Option<Val<'e
     if !work.spend(a + b) {
         return None;
     }
-    let items = (0..a).filter_map(|index| left.item(index)).chain((0..b).filter_map(|index| right.item(index)));
+    let items =
+        (0..a).filter_map(|index| left.item(index)).chain((0..b).filter_map(|index| right.item(index)));
     Some(Val::List(items.collect()))
 }
 
@@ -476,10 +494,9 @@ pub(super) fn convert<'e>(conversion: Conversion, value: &Val<'e>) -> Val<'e> {
         (Conversion::Int, Val::Str(_) | Val::Text(_)) => {
             text(value).and_then(|text| text.trim().parse().ok()).map(Val::Int)
         }
-        (Conversion::Int, _) => value
-            .number()
-            .filter(|number| number.abs() < 9e18)
-            .map(|number| Val::Int(number as i64)),
+        (Conversion::Int, _) => {
+            value.number().filter(|number| number.abs() < 9e18).map(|number| Val::Int(number as i64))
+        }
         (Conversion::Float, _) => value.number().map(Val::Float),
         (Conversion::Str, _) => text(value).map(Val::Text),
         (Conversion::Bool, Val::Bool(_)) => Some(value.clone()),

@@ -100,10 +100,10 @@ impl Filter {
         };
         let mut key = expr.map_or_else(String::new, |expr| expr.to_string());
         for (name, text) in &checker.macros {
-            key.push_str(&format!("\n{name} = {text}"));
+            key.extend(["\n", &**name, " = ", &**text]);
         }
         if checker.uses_now {
-            key.push_str(&format!("\nnow = {}", context.now.nanos()));
+            key.extend(["\nnow = ", &context.now.nanos().to_string()]);
         }
         Ok(Self(Arc::new(Inner {
             text: text.to_owned(),
@@ -146,6 +146,12 @@ impl Filter {
     /// comments, `&&` or `and`.
     pub fn key(&self) -> &str {
         &self.0.key
+    }
+
+    /// The compiled form, for tests.
+    #[cfg(test)]
+    pub(super) fn program(&self) -> String {
+        format!("{:?}", self.0.pred)
     }
 
     /// Entries whose evaluation was given up because it took more work than allowed.

@@ -29,8 +29,8 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
     method "lowerAscii" r#"path.lowerAscii() == "/admin""# "Same as `lower()`.";
     method "upper" r#"method.upper() == "GET""# "The text in upper case; `upperAscii()` is the same.";
     method "upperAscii" r#"method.upperAscii() == "GET""# "Same as `upper()`.";
-    method "size" r#"dns_answers.size() == 0"# "Characters of a text, bytes of bytes, items of a list or map.";
-    method "json" r#"response.body.json().user.id == 7"# "The text (or base64 of it) read as JSON; missing when it is none.";
+    method "size" r"dns_answers.size() == 0" "Characters of a text, bytes of bytes, items of a list or map.";
+    method "json" r"response.body.json().user.id == 7" "The text (or base64 of it) read as JSON; missing when it is none.";
     method "xml" r#"response.body.xml().order.item[0] == "fish""# "The text (or base64 of it) read as XML; missing when it is none.";
     method "exists" r#"dns_questions.exists(q, q.contains("x"))"# "The condition holds for an item of the list or a key of the map.";
     method "all" r#"dns_questions.all(q, q.endsWith(".com"))"# "The condition holds for all items or keys.";
@@ -67,9 +67,9 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
     function "matches" r#"matches(path, "v[0-9]+")"# "Same as the method.";
     function "int" r#"int(request.headers["content-length"]) > 10"# "A number from a text or a float; seconds of a moment.";
     function "uint" r#"uint("7") == 7"# "Same as `int`.";
-    function "double" r#"double(request.query.x) > 0.5"# "A float from a text or a number.";
+    function "double" r"double(request.query.x) > 0.5" "A float from a text or a number.";
     function "string" r#"string(status_code).startsWith("4")"# "The text of a value.";
-    function "bool" r#"bool(request.query.debug)"# "true or false from a text.";
+    function "bool" r"bool(request.query.debug)" "true or false from a text.";
     function "dyn" r#"dyn(status_code) == "200""# "The same value without a static type.";
     function "limit" "http and limit(100)" "Always true; the stream ends after that many entries.";
     function "redact" r#"http and redact("request.headers.Authorization")"# "Always true; the values at these paths are masked in all results.";

@@ -76,7 +76,9 @@ pub(super) fn duration(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let (number, after) = rest.split_at(digits);
-        let unit_len = after.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(after.len());
+        let unit_len = after
+            .find(|character: char| character.is_ascii_digit() || character == '.')
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_len);
         let nanos = match unit {
             "ns" => 1,

@@ -39,29 +39,21 @@ fn syntax_error<'a>(
     tokens: &'a [Token<'a>],
     errors: Errors<Token<'a>, &'a [Token<'a>], combine::stream::PointerOffset<[Token<'a>]>>,
 ) -> KflError {
-    let index = errors.position.translate_position(tokens);
+    // The position is a distance in bytes.
+    let index = errors.position.translate_position(tokens) / size_of::<Token<'_>>().max(1);
     let found = tokens.get(index);
     let span = found.map_or(Span::new(text.len(), text.len()), |token| token.span);
-    let mut expected: Vec<String> = Vec::new();
     let mut message = None;
+    let mut expected: Vec<String> = Vec::new();
     for error in &errors.errors {
         match error {
-            easy::Error::Expected(info) => {
-                let name = match info {
-                    Info::Token(token) => token.to_string(),
-                    Info::Range(_) => continue,
-                    Info::Owned(name) => name.clone(),
-                    Info::Static(name) => (*name).to_owned(),
-                };
-                if !expected.contains(&name) {
-                    expected.push(name);
-                }
-            }
+            easy::Error::Expected(Info::Static(name)) => expected.push((*name).to_owned()),
+            easy::Error::Expected(Info::Owned(name)) => expected.push(name.clone()),
             easy::Error::Message(Info::Static(text)) => message = Some((*text).to_owned()),
-            easy::Error::Message(Info::Owned(text)) => message = Some(text.clone()),
             _ => {}
         }
     }
+    let expected = plain(expected);
     let what = message.unwrap_or_else(|| match found {
         Some(token) => format!("unexpected {token}"),
         None => "the filter ends too early".to_owned(),
@@ -70,10 +62,29 @@ fn syntax_error<'a>(
     let message = if listed.is_empty() { what } else { format!("{what}, expected {listed}") };
     let mut error = KflError::new(span, message);
     error.expected = expected;
-    if let Some(hint) = found.and_then(|token| misplaced(token, index.checked_sub(1).and_then(|at| tokens.get(at)))) {
+    if let Some(hint) =
+        found.and_then(|token| misplaced(token, index.checked_sub(1).and_then(|at| tokens.get(at))))
+    {
         error = error.hint(hint);
     }
     error.located(text)
+}
+
+/// What a person wants to read of what could stand there: a value may begin with any bracket, and
+/// wherever an operator may stand a selection may as well.
+fn plain(mut expected: Vec<String>) -> Vec<String> {
+    let obvious: &[&str] = if expected.iter().any(|name| name == "a value" || name == "a field") {
+        expected = vec!["a value".to_owned()];
+        &[]
+    } else if expected.iter().any(|name| name == "an operator") {
+        &["`.`", "`..`", "`[`", "`(`"]
+    } else {
+        &[]
+    };
+    expected.retain(|name| !obvious.contains(&name.as_str()));
+    expected.sort_unstable();
+    expected.dedup();
+    expected
 }
 
 /// What was probably meant by a token at a place where it cannot stand.
@@ -187,7 +198,9 @@ fn expr<'a>(input: &mut Input<'a>) -> Parsed<'a, Expr> {
             }
             match conditions.first() {
                 None => last,
-                Some((first, _)) => Expr { span: first.span.to(last.span), kind: ExprKind::Cond(conditions, Box::new(last)) },
+                Some((first, _)) => {
+                    Expr { span: first.span.to(last.span), kind: ExprKind::Cond(conditions, Box::new(last)) }
+                }
             }
         })
         .parse_stream(input)
@@ -219,7 +232,8 @@ fn apply_prefixes(prefixes: &[(Option<Unary>, Span)], value: Expr) -> Operand {
     let start = prefixes.first().map_or(value.span, |(_, span)| *span);
     let nots = prefixes.iter().take_while(|(operator, _)| operator.is_none()).count();
     // A `not` after `!` or `-` has nothing weaker to reach for: it is a `!`.
-    let tight: Vec<Unary> = prefixes[nots..].iter().map(|(operator, _)| operator.unwrap_or(Unary::Not)).collect();
+    let tight: Vec<Unary> =
+        prefixes[nots..].iter().map(|(operator, _)| operator.unwrap_or(Unary::Not)).collect();
     let tight_start = prefixes.get(nots).map_or(value.span, |(_, span)| *span);
     let expr = if tight.is_empty() { value } else { unary(tight, tight_start, value) };
     Operand { nots: nots as u32, start, expr }
@@ -274,7 +288,10 @@ fn arguments<'a>(input: &mut Input<'a>) -> Parsed<'a, (Vec<Arg>, Span)> {
     let named = attempt((name(), symbol(":", "`:`"))).map(|(name, _)| name);
     let argument = (optional(named), parser(expr)).map(|(name, value)| Arg { name, value });
     let list = sep_end_by::<Vec<_>, _, _, _>(argument, symbol(",", "`,`"));
-    (symbol("(", "`(`"), list, symbol(")", "`)`")).map(|(_, args, end)| (args, end)).parse_stream(input).into_result()
+    (symbol("(", "`(`"), list, symbol(")", "`)`"))
+        .map(|(_, args, end)| (args, end))
+        .parse_stream(input)
+        .into_result()
 }
 
 fn primary<'a>(input: &mut Input<'a>) -> Parsed<'a, Expr> {
@@ -303,7 +320,9 @@ fn braces<'a>(input: &mut Input<'a>) -> Parsed<'a, Expr> {
             } else if values == 0 {
                 ExprKind::List(items.into_iter().map(|(item, _)| item).collect())
             } else {
-                return Err(easy::Error::Message(Info::Static("either all items in braces have a value or none")));
+                return Err(easy::Error::Message(Info::Static(
+                    "either all items in braces have a value or none",
+                )));
             };
             Ok(Expr { span, kind })
         })
@@ -357,7 +376,11 @@ fn fold_not(first: Operand, rest: Vec<(Infix, Operand)>) -> Expr {
         })
         .collect();
     let expr = fold_level(first.expr, operands, 3);
-    if nots == 0 { expr } else { Expr { span: start.to(expr.span), kind: ExprKind::Not(nots, Box::new(expr)) } }
+    if nots == 0 {
+        expr
+    } else {
+        Expr { span: start.to(expr.span), kind: ExprKind::Not(nots, Box::new(expr)) }
+    }
 }
 
 /// An operand inside a comparison: a `not` there reaches no further than it.
@@ -381,7 +404,8 @@ fn fold_level(first: Expr, rest: Vec<(Binary, Expr)>, level: u8) -> Expr {
             _ => groups.push((Some(operator), operand, Vec::new())),
         }
     }
-    let mut folded = groups.into_iter().map(|(operator, first, rest)| (operator, fold_level(first, rest, level + 1)));
+    let mut folded =
+        groups.into_iter().map(|(operator, first, rest)| (operator, fold_level(first, rest, level + 1)));
     // `groups` begins with one element.
     let Some((_, first)) = folded.next() else { return Expr { span: Span::default(), kind: ExprKind::Null } };
     let rest: Vec<(Binary, Expr)> = folded.filter_map(|(operator, expr)| Some((operator?, expr))).collect();

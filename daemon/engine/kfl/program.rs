@@ -36,22 +36,59 @@ pub(super) enum Pred {
     Or(Box<[Pred]>),
     Cond(Box<[(Pred, Pred)]>, Box<Pred>),
     /// A number of the entry beside a constant.
-    Int { source: Source, operator: Binary, value: i64 },
+    Int {
+        source: Source,
+        operator: Binary,
+        value: i64,
+    },
     /// A text of the entry beside a constant; `ip` where the constant is an address.
-    Text { source: Source, value: Box<str>, ip: Option<IpAddr>, equal: bool },
+    Text {
+        source: Source,
+        value: Box<str>,
+        ip: Option<IpAddr>,
+        equal: bool,
+    },
     /// Any two values. `loose`: texts that spell numbers are ordered as numbers.
-    Compare { operator: Binary, left: Term, right: Term, loose: bool },
+    Compare {
+        operator: Binary,
+        left: Term,
+        right: Term,
+        loose: bool,
+    },
     /// A text against a regular expression; on lists, any item. `negated`: none of the items.
-    Match { term: Term, regex: regex::bytes::Regex, negated: bool },
+    Match {
+        term: Term,
+        regex: regex::bytes::Regex,
+        negated: bool,
+    },
     /// A substring test with a constant.
-    Find { term: Term, finder: Box<memmem::Finder<'static>> },
+    Find {
+        term: Term,
+        finder: Box<memmem::Finder<'static>>,
+    },
     /// A text test with any two terms.
-    Test { test: TextTest, term: Term, other: Term },
-    In { wanted: Term, container: Term, ignore_case: bool },
-    Network { term: Term, networks: Box<[Network]> },
+    Test {
+        test: TextTest,
+        term: Term,
+        other: Term,
+    },
+    In {
+        wanted: Term,
+        container: Term,
+        ignore_case: bool,
+    },
+    Network {
+        term: Term,
+        networks: Box<[Network]>,
+    },
     /// Whether there is a value.
     Has(Term),
-    Quantify { kind: Quantifier, list: Term, slot: usize, test: Box<Pred> },
+    Quantify {
+        kind: Quantifier,
+        list: Term,
+        slot: usize,
+        test: Box<Pred>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,19 +128,33 @@ pub(super) enum Term {
     Local(usize),
     Pred(Box<Pred>),
     Select(Box<Term>, Arc<[Step]>),
-    Index { base: Box<Term>, key: Box<Term>, ignore_case: bool },
+    Index {
+        base: Box<Term>,
+        key: Box<Term>,
+        ignore_case: bool,
+    },
     Arithmetic(Binary, Box<Term>, Box<Term>),
     Negative(Box<Term>),
     Size(Box<Term>),
     Lower(Box<Term>),
     Upper(Box<Term>),
     Convert(Conversion, Box<Term>),
-    MapGet { map: Box<Term>, key: Box<Term>, default: Box<Term>, ignore_case: bool },
+    MapGet {
+        map: Box<Term>,
+        key: Box<Term>,
+        default: Box<Term>,
+        ignore_case: bool,
+    },
     List(Box<[Term]>),
     Map(Box<[(Term, Term)]>),
     Json(Box<Term>),
     Xml(Box<Term>),
-    Collect { list: Box<Term>, slot: usize, test: Box<Pred>, value: Box<Term> },
+    Collect {
+        list: Box<Term>,
+        slot: usize,
+        test: Box<Pred>,
+        value: Box<Term>,
+    },
     Cond(Box<[(Pred, Term)]>, Box<Term>),
     TimePart(&'static str, Box<Term>),
 }
@@ -134,14 +185,18 @@ impl Pred {
                 .iter()
                 .map(|(condition, value)| condition.cost().saturating_add(value.cost()))
                 .fold(otherwise.cost(), u32::saturating_add),
-            Self::Compare { left, right, .. } => 3_u32.saturating_add(left.cost()).saturating_add(right.cost()),
+            Self::Compare { left, right, .. } => {
+                3_u32.saturating_add(left.cost()).saturating_add(right.cost())
+            }
             Self::Match { term, .. } => 50_u32.saturating_add(term.cost()),
             Self::Find { term, .. } => 10_u32.saturating_add(term.cost()),
             Self::Test { test, term, other } => {
                 let base: u32 = if *test == TextTest::Contains { 10 } else { 3 };
                 base.saturating_add(term.cost()).saturating_add(other.cost())
             }
-            Self::In { wanted, container, .. } => 5_u32.saturating_add(wanted.cost()).saturating_add(container.cost()),
+            Self::In { wanted, container, .. } => {
+                5_u32.saturating_add(wanted.cost()).saturating_add(container.cost())
+            }
             Self::Network { term, .. } => 4_u32.saturating_add(term.cost()),
             Self::Quantify { list, test, .. } => {
                 test.cost().saturating_mul(8).saturating_add(20).saturating_add(list.cost())
@@ -177,10 +232,13 @@ impl Term {
             Self::Pred(pred) => pred.cost(),
             Self::Select(base, steps) => base.cost().saturating_add(2 * steps.len() as u32),
             Self::Index { base, key, .. } => 4_u32.saturating_add(base.cost()).saturating_add(key.cost()),
-            Self::Arithmetic(_, left, right) => 2_u32.saturating_add(left.cost()).saturating_add(right.cost()),
-            Self::Negative(inner) | Self::Size(inner) | Self::Convert(_, inner) | Self::TimePart(_, inner) => {
-                2_u32.saturating_add(inner.cost())
+            Self::Arithmetic(_, left, right) => {
+                2_u32.saturating_add(left.cost()).saturating_add(right.cost())
             }
+            Self::Negative(inner)
+            | Self::Size(inner)
+            | Self::Convert(_, inner)
+            | Self::TimePart(_, inner) => 2_u32.saturating_add(inner.cost()),
             Self::Lower(inner) | Self::Upper(inner) => 10_u32.saturating_add(inner.cost()),
             Self::MapGet { map, key, default, .. } => {
                 4_u32.saturating_add(map.cost()).saturating_add(key.cost()).saturating_add(default.cost())

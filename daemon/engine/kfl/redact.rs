@@ -50,7 +50,9 @@ impl RedactPath {
             _ => return Err(bad()),
         };
         let root = root_path(root).ok_or_else(|| unknown_root(root, &expr))?;
-        steps.extend(root.split('.').map(|part| RedactStep::Step(Step::Member { name: part.into(), alias: None })));
+        steps.extend(
+            root.split('.').map(|part| RedactStep::Step(Step::Member { name: part.into(), alias: None })),
+        );
         for segment in segments {
             let first = steps.len() == 1;
             let headers = matches!(steps.last(), Some(RedactStep::Step(Step::Member { name, .. })) if name == "headers");
@@ -72,8 +74,9 @@ impl RedactPath {
 /// Where the full entry has what a filter calls `name`.
 fn root_path(name: &str) -> Option<&str> {
     Some(match name {
-        "request" | "response" | "src" | "dst" | "node" | "error" | "data" | "event" | "protocol" | "capture"
-        | "id" | "stream" | "worker" | "namespace" | "record" | "entryFile" | "matcherKey" | "base" => name,
+        "request" | "response" | "src" | "dst" | "node" | "error" | "data" | "event" | "protocol"
+        | "capture" | "id" | "stream" | "worker" | "namespace" | "record" | "entryFile" | "matcherKey"
+        | "base" => name,
         "method" => "request.method",
         "url" => "request.url",
         "path" => "request.path",
@@ -89,7 +92,9 @@ fn root_path(name: &str) -> Option<&str> {
 }
 
 fn unknown_root(name: &str, expr: &Expr) -> String {
-    format!("nothing of the entry is called `{name}` in `{expr}`; use a path of the full entry such as request.path")
+    format!(
+        "nothing of the entry is called `{name}` in `{expr}`; use a path of the full entry such as request.path"
+    )
 }
 
 /// Replaces the values at `paths` by `[REDACTED]`, also inside of bodies that are JSON or XML.
@@ -144,7 +149,9 @@ fn redact_step(value: &mut Json, step: &Step, rest: &[RedactStep]) {
         }
         (Step::Header(name), Json::Object(map)) => {
             let named = map.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-            named.for_each(|(_, child)| redact(child, rest));
+            for (_, child) in named {
+                redact(child, rest);
+            }
         }
         (Step::Item(index), Json::Array(items)) => {
             if let Some(item) = usize::try_from(*index).ok().and_then(|index| items.get_mut(index)) {
@@ -154,7 +161,9 @@ fn redact_step(value: &mut Json, step: &Step, rest: &[RedactStep]) {
         (Step::All, Json::Array(items)) => items.iter_mut().for_each(|item| redact(item, rest)),
         (Step::All, Json::Object(map)) => map.values_mut().for_each(|child| redact(child, rest)),
         (Step::Member { .. } | Step::Header(_), Json::Array(items)) => {
-            items.iter_mut().for_each(|item| redact_step(item, step, rest));
+            for item in items {
+                redact_step(item, step, rest);
+            }
         }
         (Step::Descend(name), value) => descend(value, name, rest),
         _ => {}

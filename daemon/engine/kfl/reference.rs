@@ -16,7 +16,8 @@ pub fn reference_markdown() -> String {
 
 fn write_reference(out: &mut String) -> std::fmt::Result {
     for group in GROUPS.iter() {
-        let counts = |field: &&Field| fields::find(field.name).is_some_and(|row| std::ptr::eq(row.field, *field));
+        let counts =
+            |field: &&Field| fields::find(field.name).is_some_and(|row| std::ptr::eq(row.field, *field));
         let rows: Vec<&Field> = group.fields.iter().filter(counts).collect();
         if rows.is_empty() {
             continue;

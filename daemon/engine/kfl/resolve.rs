@@ -15,7 +15,13 @@ use crate::model::{FieldSource, FieldType};
 
 impl Checker<'_> {
     /// A name with everything selected from it.
-    pub(super) fn chain(&mut self, name: &Arc<str>, at: Span, segments: &[Segment], span: Span) -> Checked<Typed> {
+    pub(super) fn chain(
+        &mut self,
+        name: &Arc<str>,
+        at: Span,
+        segments: &[Segment],
+        span: Span,
+    ) -> Checked<Typed> {
         if let Some(variable) = self.scope.iter().rev().find(|variable| variable.name == *name) {
             let base = Typed::new(variable.kind, Term::Local(variable.slot), at);
             return self.segments(base, segments, span);
@@ -36,12 +42,12 @@ impl Checker<'_> {
             if let Some(row) = fields::find(&full) {
                 let (used, rest) = segments.split_at(taken);
                 let end = used.last().map_or(at, |segment| segment.span);
-                return self.from_row(row, rest, at.to(end), span);
+                return self.row(row, rest, at.to(end), span);
             }
         }
         match &**name {
-            "request" => self.from_path(Source::Request(Arc::default()), segments, at, span),
-            "response" => self.from_path(Source::Response(Arc::default()), segments, at, span),
+            "request" => self.path(Source::Request(Arc::default()), segments, at, span),
+            "response" => self.path(Source::Response(Arc::default()), segments, at, span),
             _ => Err(self.unknown_name(name, &names, at, segments)),
         }
     }
@@ -72,7 +78,7 @@ impl Checker<'_> {
         }
     }
 
-    fn from_row(&mut self, row: Row, rest: &[Segment], at: Span, span: Span) -> Checked<Typed> {
+    fn row(&mut self, row: Row, rest: &[Segment], at: Span, span: Span) -> Checked<Typed> {
         let field = row.field;
         let kind = Kind::of(field.ty);
         // What a message holds is not promised to be text: a repeated parameter is a list.
@@ -84,7 +90,7 @@ impl Checker<'_> {
             FieldSource::Path(path) => {
                 let source = path_source(path);
                 if message_map && !rest.is_empty() && !matches!(rest[0].kind, SegmentKind::Method(..)) {
-                    return self.from_path(source, rest, at, span);
+                    return self.path(source, rest, at, span);
                 }
                 source
             }
@@ -104,7 +110,7 @@ impl Checker<'_> {
     }
 
     /// A path into the request or the response: as many segments as are plain go into one selection.
-    fn from_path(&mut self, source: Source, segments: &[Segment], at: Span, span: Span) -> Checked<Typed> {
+    fn path(&mut self, source: Source, segments: &[Segment], at: Span, span: Span) -> Checked<Typed> {
         let (start, is_request) = match &source {
             Source::Request(steps) => (steps.clone(), true),
             Source::Response(steps) => (steps.clone(), false),

@@ -42,10 +42,12 @@ impl Alias {
         }
     }
 
-    fn find<'v>(self, map: &'v Map) -> Option<&'v Value> {
+    fn find(self, map: &Map) -> Option<&Value> {
         match self {
             Self::Name(name) => map.get(name),
-            Self::Body => map.get("postData").or_else(|| map.get("content")).and_then(|part| part.get("text")),
+            Self::Body => {
+                map.get("postData").or_else(|| map.get("content")).and_then(|part| part.get("text"))
+            }
         }
     }
 }
@@ -61,9 +63,7 @@ fn single<'v>(mut value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
             (Step::Item(index), Value::List(items)) => items.get(usize::try_from(*index).ok()?)?,
             // KFL1 does not mind an index on what came only once.
             (Step::Item(0), other) if !matches!(other, Value::Map(_)) => other,
-            (Step::Item(index), Value::Map(map)) => {
-                map.get(&format_compact!("{index}"))?
-            }
+            (Step::Item(index), Value::Map(map)) => map.get(&format_compact!("{index}"))?,
             _ => return None,
         };
     }
@@ -85,9 +85,13 @@ fn several<'v>(start: &'v Value, steps: &[Step], work: &mut Work) -> SmallVec<[&
                 (Step::Descend(name), value) => descend(value, name, room, &mut next, work),
                 // A member of a list is that member of its items: `questions.name`.
                 (Step::Member { .. } | Step::Header(_), Value::List(items)) => {
-                    next.extend(items.iter().filter_map(|item| single(item, std::slice::from_ref(step))).take(room));
+                    next.extend(
+                        items.iter().filter_map(|item| single(item, std::slice::from_ref(step))).take(room),
+                    );
                 }
-                (step, value) => next.extend(single(value, std::slice::from_ref(step)).into_iter().take(room)),
+                (step, value) => {
+                    next.extend(single(value, std::slice::from_ref(step)).into_iter().take(room));
+                }
             }
         }
         found = next;
@@ -96,7 +100,13 @@ fn several<'v>(start: &'v Value, steps: &[Step], work: &mut Work) -> SmallVec<[&
 }
 
 /// Adds every value named `name` at any depth below `start`; the tree is bounded by the entry.
-fn descend<'v>(start: &'v Value, name: &str, room: usize, found: &mut SmallVec<[&'v Value; 8]>, work: &mut Work) {
+fn descend<'v>(
+    start: &'v Value,
+    name: &str,
+    room: usize,
+    found: &mut SmallVec<[&'v Value; 8]>,
+    work: &mut Work,
+) {
     let mut left = room;
     let mut open: SmallVec<[&Value; 16]> = SmallVec::new();
     open.push(start);
@@ -189,7 +199,8 @@ fn select_from_made<'e>(value: &Val<'e>, steps: &[Step], work: &mut Work) -> Val
             item.map_or(Val::Missing, |item| select_from(&item, rest, work))
         }
         (Step::Member { name, .. } | Step::Header(name), Val::Map(items)) => {
-            let found = items.iter().find(|(key, _)| key.text().is_some_and(|text| *text == *name.as_bytes()));
+            let found =
+                items.iter().find(|(key, _)| key.text().is_some_and(|text| *text == *name.as_bytes()));
             found.map_or(Val::Missing, |(_, value)| select_from(value, rest, work))
         }
         (Step::Item(index), Val::Map(items)) => {
@@ -202,7 +213,8 @@ fn select_from_made<'e>(value: &Val<'e>, steps: &[Step], work: &mut Work) -> Val
         }
         (Step::All | Step::Member { .. } | Step::Descend(_), value) if value.is_list() => {
             let steps = if *step == Step::All { rest } else { steps };
-            let parts = (0..size).filter_map(|index| value.item(index)).map(|item| select_from(&item, steps, work));
+            let parts =
+                (0..size).filter_map(|index| value.item(index)).map(|item| select_from(&item, steps, work));
             let found: Vec<Val<'e>> = parts.filter(|part| !matches!(part, Val::Missing)).collect();
             if found.is_empty() { Val::Missing } else { Val::List(found.into()) }
         }
@@ -218,14 +230,23 @@ pub(super) fn index<'e>(value: &Val<'e>, key: &Val<'_>, ignore_case: bool, work:
         other => {
             let Some(text) = other.text() else { return Val::Missing };
             let Ok(name) = std::str::from_utf8(&text) else { return Val::Missing };
-            if ignore_case { Step::Header(name.into()) } else { Step::Member { name: name.into(), alias: None } }
+            if ignore_case {
+                Step::Header(name.into())
+            } else {
+                Step::Member { name: name.into(), alias: None }
+            }
         }
     };
     select_from(value, &[step], work)
 }
 
 /// Whether a list has the item, or a map has the key, `wanted`; `None` where there is neither.
-pub(super) fn contains(container: &Val<'_>, wanted: &Val<'_>, ignore_case: bool, work: &mut Work) -> Option<bool> {
+pub(super) fn contains(
+    container: &Val<'_>,
+    wanted: &Val<'_>,
+    ignore_case: bool,
+    work: &mut Work,
+) -> Option<bool> {
     if matches!(wanted, Val::Missing) {
         return None;
     }

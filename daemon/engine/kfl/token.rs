@@ -54,8 +54,8 @@ fn clip(text: &str) -> String {
 
 /// Symbols, longer ones before their beginnings.
 const SYMBOLS: &[&str] = &[
-    "&&", "||", "==", "!=", "<=", ">=", "..", "<", ">", "!", "+", "-", "*", "/", "%", "(", ")", "[", "]", "{", "}",
-    ".", ",", "?", ":",
+    "&&", "||", "==", "!=", "<=", ">=", "..", "<", ">", "!", "+", "-", "*", "/", "%", "(", ")", "[", "]",
+    "{", "}", ".", ",", "?", ":",
 ];
 
 /// Cuts `text` into tokens; refuses what is too long, too deep or not a token.
@@ -129,27 +129,30 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let Some(first) = self.rest().chars().next() else { return Ok(None) };
         let second = self.rest().as_bytes().get(1).copied().unwrap_or(0);
-        let tok = if first.is_ascii_digit() || (first == '.' && second.is_ascii_digit() && !self.after_value()) {
-            self.number()?
-        } else if matches!(first, '"' | '\'' | '`') {
-            self.text_literal()?
-        } else if matches!(first, 'r' | 'R' | 'b' | 'B') && self.starts_prefixed_text() {
-            self.prefixed_text()?
-        } else if first.is_ascii_alphabetic() || first == '_' || first == '$' {
-            Tok::Word(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$'))
-        } else if let Some(symbol) = SYMBOLS.iter().find(|symbol| self.rest().starts_with(**symbol)) {
-            self.at += symbol.len();
-            Tok::Sym(symbol)
-        } else {
-            return Err(unknown(first, Span::new(start, start + first.len_utf8())));
-        };
+        let tok =
+            if first.is_ascii_digit() || (first == '.' && second.is_ascii_digit() && !self.after_value()) {
+                self.number()?
+            } else if matches!(first, '"' | '\'' | '`') {
+                self.text_literal()?
+            } else if matches!(first, 'r' | 'R' | 'b' | 'B') && self.starts_prefixed_text() {
+                self.prefixed_text()?
+            } else if first.is_ascii_alphabetic() || first == '_' || first == '$' {
+                Tok::Word(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$'))
+            } else if let Some(symbol) = SYMBOLS.iter().find(|symbol| self.rest().starts_with(**symbol)) {
+                self.at += symbol.len();
+                Tok::Sym(symbol)
+            } else {
+                return Err(unknown(first, Span::new(start, start + first.len_utf8())));
+            };
         Ok(Some(Token { tok, span: Span::new(start, self.at) }))
     }
 
     /// Whether the byte before ends a value, so that a dot here selects and does not begin a number.
     fn after_value(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.text.as_bytes().get(at));
-        before.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b')' | b']' | b'}' | b'.'))
+        before.is_some_and(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b')' | b']' | b'}' | b'.')
+        })
     }
 
     fn number(&mut self) -> Result<Tok<'a>, KflError> {
@@ -220,7 +223,9 @@ impl<'a> Lexer<'a> {
     fn prefixed_text(&mut self) -> Result<Tok<'a>, KflError> {
         let (mut raw, mut bytes) = (false, false);
         let start = self.at;
-        while let Some(prefix) = self.rest().bytes().next().filter(|byte| !matches!(byte, b'"' | b'\'' | b'`')) {
+        while let Some(prefix) =
+            self.rest().bytes().next().filter(|byte| !matches!(byte, b'"' | b'\'' | b'`'))
+        {
             raw |= prefix.eq_ignore_ascii_case(&b'r');
             bytes |= prefix.eq_ignore_ascii_case(&b'b');
             self.at += 1;
@@ -281,8 +286,9 @@ impl<'a> Lexer<'a> {
             out.extend_from_slice(rest.get(..at).unwrap_or_default().as_bytes());
             rest = rest.get(at + 1..).unwrap_or_default();
             let here = offset + content.len() - rest.len() - 1;
-            let used = escape(rest, bytes, &mut out)
-                .map_err(|message| KflError::new(Span::new(here, here + 2), message).hint("write \\\\ for a backslash"))?;
+            let used = escape(rest, bytes, &mut out).map_err(|message| {
+                KflError::new(Span::new(here, here + 2), message).hint("write \\\\ for a backslash")
+            })?;
             rest = rest.get(used..).unwrap_or_default();
         }
         out.extend_from_slice(rest.as_bytes());
@@ -312,7 +318,14 @@ fn escape(rest: &str, bytes: bool, out: &mut Vec<u8>) -> Result<usize, String> {
     Ok(1)
 }
 
-fn number(rest: &str, skip: usize, digits: usize, radix: u32, byte: bool, out: &mut Vec<u8>) -> Result<usize, String> {
+fn number(
+    rest: &str,
+    skip: usize,
+    digits: usize,
+    radix: u32,
+    byte: bool,
+    out: &mut Vec<u8>,
+) -> Result<usize, String> {
     let code = rest.get(skip..skip + digits).and_then(|text| u32::from_str_radix(text, radix).ok());
     let code = code.ok_or_else(|| format!("the escape needs {digits} digits"))?;
     if byte && let Ok(byte) = u8::try_from(code) {

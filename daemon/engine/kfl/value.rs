@@ -289,7 +289,9 @@ fn scalars_equal(a: &Val<'_>, b: &Val<'_>) -> bool {
         (Val::Map(a), Val::Map(b)) => {
             a.len() == b.len()
                 && a.iter().all(|(key, value)| {
-                    let same = |(k, v): &(Val<'_>, Val<'_>)| equal(k, key) == Some(true) && equal(v, value) == Some(true);
+                    let same = |(k, v): &(Val<'_>, Val<'_>)| {
+                        equal(k, key) == Some(true) && equal(v, value) == Some(true)
+                    };
                     b.iter().any(same)
                 })
         }
@@ -326,7 +328,8 @@ pub(super) fn order(a: &Val<'_>, b: &Val<'_>, loose: bool) -> Option<Ordering> {
         (Val::Time(a), Val::Time(b)) | (Val::Duration(a), Val::Duration(b)) => Some(a.cmp(b)),
         (Val::Missing | Val::Null, _) | (_, Val::Missing | Val::Null) => None,
         _ => {
-            let is_text = |value: &Val<'_>| matches!(value, Val::Str(_) | Val::Text(_) | Val::Bytes(_) | Val::Ip(_));
+            let is_text =
+                |value: &Val<'_>| matches!(value, Val::Str(_) | Val::Text(_) | Val::Bytes(_) | Val::Ip(_));
             let texts = is_text(a) && is_text(b);
             if (loose || !texts)
                 && let (Some(a), Some(b)) = (a.number(), b.number())

@@ -25,8 +25,11 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     let bare: Entry = serde_json::from_value(json).expect("the entry above has all fields");
     let body = |text: &'static [u8]| Value::Bytes(text.into());
     let mut all = vec![bare.clone()];
-    let bodies: [&'static [u8]; 3] =
-        [b"{\"a\":{\"b\":[1,2,{\"a\":\"x\"}]}}", b"<a x=\"1\"><b>1</b><b>2</b><c/></a>", b"eyJhIjp7ImIiOjF9fQ=="];
+    let bodies: [&'static [u8]; 3] = [
+        b"{\"a\":{\"b\":[1,2,{\"a\":\"x\"}]}}",
+        b"<a x=\"1\"><b>1</b><b>2</b><c/></a>",
+        b"eyJhIjp7ImIiOjF9fQ==",
+    ];
     for text in bodies {
         let request = map(&[
             ("method", Value::from("GET")),

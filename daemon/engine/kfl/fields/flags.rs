@@ -37,7 +37,7 @@ macro_rules! flags {
 
 /// Rows of flags.
 pub(super) const FIELDS: &[Field] = flags! {
-    "http" "HTTP of any version, gRPC and GraphQL included." "http" "http2" "grpc" "gql" "gqlv1" "gqlv2";
+    "http" "HTTP of any version, gRPC and GraphQL included." "http" "http10" "http2" "grpc" "gql" "gqlv1" "gqlv2";
     "http2" "HTTP/2, gRPC included." "http2" "grpc" "gqlv2";
     "grpc" "gRPC; `http` holds as well." "grpc";
     "gql" "GraphQL; `http` holds as well." "gql" "gqlv1" "gqlv2";

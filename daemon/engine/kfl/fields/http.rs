@@ -36,7 +36,9 @@ fn grpc_method(entry: &Entry) -> FieldValue<'_> {
 fn grpc_status(entry: &Entry) -> FieldValue<'_> {
     let headers = entry.response.get("headers");
     let status = match headers {
-        Some(Value::Map(headers)) if entry.protocol.as_str() == "grpc" => headers.get_ignore_case("grpc-status"),
+        Some(Value::Map(headers)) if entry.protocol.as_str() == "grpc" => {
+            headers.get_ignore_case("grpc-status")
+        }
         _ => None,
     };
     let number = match status {

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 use crate::model::Field;
 
-pub(super) use paths::{PATHS, PathDoc};
+pub(super) use paths::PATHS;
 
 /// Rows that belong together.
 #[derive(Clone, Copy, Debug)]

@@ -70,14 +70,22 @@ const KUBERNETES: &[Field] = planned! {
 
 const KUBERNETES_PATHS: &[Field] = planned! {
     "namespace" Str "Namespace of the end that was asked (older name)." r#"namespace == "shop""#;
-    "src.pod" Any "Pod object of the end that asked." r#"src.pod.spec.nodeName == "n1""#;
-    "dst.pod" Any "Pod object of the end that was asked." r#"dst.pod.spec.nodeName == "n1""#;
+    "src.pod.metadata" Any "`metadata` of the Pod object of the end that asked." r#"src.pod.metadata.labels.app == "web""#;
+    "src.pod.spec" Any "`spec` of the Pod object of the end that asked." r#"src.pod.spec.nodeName == "n1""#;
+    "src.pod.status" Any "`status` of the Pod object of the end that asked." r#"src.pod.status.phase == "Running""#;
+    "dst.pod.metadata" Any "`metadata` of the Pod object of the end that was asked." r#"dst.pod.metadata.labels.app == "web""#;
+    "dst.pod.spec" Any "`spec` of the Pod object of the end that was asked." r#"dst.pod.spec.nodeName == "n1""#;
+    "dst.pod.status" Any "`status` of the Pod object of the end that was asked." r#"dst.pod.status.phase == "Running""#;
     "src.pod.metadata.name" Str "Same as `src.pod.name`." r#"src.pod.metadata.name == "web""#;
     "dst.pod.metadata.name" Str "Same as `dst.pod.name`." r#"dst.pod.metadata.name == "web""#;
     "src.pod.metadata.namespace" Str "Same as `src.pod.namespace`." r#"src.pod.metadata.namespace == "shop""#;
     "dst.pod.metadata.namespace" Str "Same as `dst.pod.namespace`." r#"dst.pod.metadata.namespace == "shop""#;
-    "src.service" Any "Service object of the end that asked." r#"src.service.metadata.name == "cart""#;
-    "dst.service" Any "Service object of the end that was asked." r#"dst.service.metadata.name == "cart""#;
+    "src.service.metadata" Any "`metadata` of the Service object of the end that asked." r#"src.service.metadata.labels.app == "web""#;
+    "src.service.spec" Any "`spec` of the Service object of the end that asked." r#"src.service.spec.nodeName == "n1""#;
+    "src.service.status" Any "`status` of the Service object of the end that asked." r#"src.service.status.phase == "Running""#;
+    "dst.service.metadata" Any "`metadata` of the Service object of the end that was asked." r#"dst.service.metadata.labels.app == "web""#;
+    "dst.service.spec" Any "`spec` of the Service object of the end that was asked." r#"dst.service.spec.nodeName == "n1""#;
+    "dst.service.status" Any "`status` of the Service object of the end that was asked." r#"dst.service.status.phase == "Running""#;
     "src.endpointSlice" Any "EndpointSlice of the end that asked." r#"src.endpointSlice.metadata.name == "cart""#;
     "dst.endpointSlice" Any "EndpointSlice of the end that was asked." r#"dst.endpointSlice.metadata.name == "cart""#;
     "src.resolutionMechanism" Str "How the end that asked was named." r#"src.resolutionMechanism == "ip""#;
@@ -96,7 +104,7 @@ const ENTRY: &[Field] = planned! {
     "entryFile" Str "File of the entry." r#"entryFile == "x""#;
     "matcherKey" Str "Pairing key." r#"matcherKey == "x""#;
     "event" Any "Body of one-sided events." r#"event.type == "syscall""#;
-    "data" Any "Body of one-sided protocols." r#"data.type == 8"#;
+    "data" Any "Body of one-sided protocols." r"data.type == 8";
     "checksums" StrList "Checksums of both halves." r#""ab" in checksums"#;
 };
 

@@ -30,6 +30,7 @@ macro_rules! names {
 
 const NAMES: &[Names] = names! {
     "http" "http" "HTTP" "1.1" "Hypertext Transfer Protocol -- HTTP/1.1" "http" "tcp";
+    "http10" "http" "HTTP" "1.0" "Hypertext Transfer Protocol -- HTTP/1.0" "http" "tcp";
     "http2" "http" "HTTP/2" "2.0" "Hypertext Transfer Protocol Version 2 (HTTP/2)" "http2" "tcp";
     "grpc" "http" "gRPC" "2.0" "gRPC over HTTP/2" "grpc" "tcp";
     "gql" "http" "GQL" "1.1" "GraphQL over HTTP/1.1" "gql" "tcp";

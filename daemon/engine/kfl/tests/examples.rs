@@ -51,7 +51,11 @@ fn kfl2() -> Vec<Case> {
     };
     let grpc = |path: &str, status: &str| {
         let headers = json!({"Content-Type": "application/grpc", "Grpc-Status": status});
-        let entry_of = entry("grpc", json!({"path": path, "method": "POST"}), json!({"status": 200, "headers": headers}));
+        let entry_of = entry(
+            "grpc",
+            json!({"path": path, "method": "POST"}),
+            json!({"status": 200, "headers": headers}),
+        );
         changed(entry_of, |entry| {
             entry.method = "POST".into();
             entry.status = 200;
@@ -77,7 +81,11 @@ fn kfl2() -> Vec<Case> {
         ),
         Case(r#"http && url.contains("/api")"#, get("/x?/api"), get("/x")),
         Case(r#"http && method == "GET" && url.contains("/api")"#, get("/api"), call("PUT", "/api", 200)),
-        Case(r#"http && url.matches(".*/api/v[0-9]+/users.*")"#, get("/api/v2/users/7"), get("/api/vx/users")),
+        Case(
+            r#"http && url.matches(".*/api/v[0-9]+/users.*")"#,
+            get("/api/v2/users/7"),
+            get("/api/vx/users"),
+        ),
         Case(r#"http && !path.contains("/health")"#, get("/x"), get("/health")),
         Case(r#"http && "authorization" in request.headers"#, with_header("Authorization", "x"), ok()),
         Case(
@@ -95,7 +103,11 @@ fn kfl2() -> Vec<Case> {
             with_header("accept", "application/dns-json"),
             with_header("accept", "text/html"),
         ),
-        Case(r#"http && map_get(request.headers, "upgrade", "") == "websocket""#, with_header("Upgrade", "websocket"), ok()),
+        Case(
+            r#"http && map_get(request.headers, "upgrade", "") == "websocket""#,
+            with_header("Upgrade", "websocket"),
+            ok(),
+        ),
         Case(
             r#"http && map_get(request.headers, "authorization", "").startsWith("AWS4-HMAC-SHA256")"#,
             with_header("Authorization", "AWS4-HMAC-SHA256 Credential=x"),
@@ -107,7 +119,11 @@ fn kfl2() -> Vec<Case> {
             ok(),
         ),
         Case(r#"http && path.contains("/meta-data/iam")"#, get("/latest/meta-data/iam/x"), ok()),
-        Case(r#"http && path.startsWith("/api/v1/secrets")"#, get("/api/v1/secrets?x=1"), get("/x/api/v1/secrets")),
+        Case(
+            r#"http && path.startsWith("/api/v1/secrets")"#,
+            get("/api/v1/secrets?x=1"),
+            get("/x/api/v1/secrets"),
+        ),
         Case(r#"http && path == "/.env""#, get("/.env"), get("/.envx")),
         Case(r#"http && path == "/actuator/info""#, get("/actuator/info"), ok()),
         Case("http && response_body_size > 1000000", body(1_000_001), body(1_000_000)),
@@ -126,9 +142,21 @@ fn kfl2() -> Vec<Case> {
         Case("grpc && grpc_status != 0", grpc("/a", "5"), grpc("/a", "0")),
         Case("grpc && grpc_status == 5", grpc("/a", "5"), grpc("/a", "14")),
         Case("grpc && grpc_status == 14", grpc("/a", "14"), grpc("/a", "5")),
-        Case(r#"grpc && grpc_method == "SayHello""#, grpc("/pkg.Greeter/SayHello", "0"), grpc("/pkg.Greeter/Say", "0")),
-        Case(r#"grpc && grpc_method.contains("Create")"#, grpc("/p.S/CreateUser", "0"), grpc("/p.Create/User", "0")),
-        Case(r#"grpc && grpc_method.contains("Reflection")"#, grpc("/p.S/ServerReflectionInfo", "0"), grpc("/p.S/X", "0")),
+        Case(
+            r#"grpc && grpc_method == "SayHello""#,
+            grpc("/pkg.Greeter/SayHello", "0"),
+            grpc("/pkg.Greeter/Say", "0"),
+        ),
+        Case(
+            r#"grpc && grpc_method.contains("Create")"#,
+            grpc("/p.S/CreateUser", "0"),
+            grpc("/p.Create/User", "0"),
+        ),
+        Case(
+            r#"grpc && grpc_method.contains("Reflection")"#,
+            grpc("/p.S/ServerReflectionInfo", "0"),
+            grpc("/p.S/X", "0"),
+        ),
         Case(r#"grpc && method == "POST" && status_code == 200"#, grpc("/p.S/X", "0"), ok()),
         Case("grpc && elapsed_time > 1000000", grpc("/p.S/X", "0"), lasting(2_000_000)),
         Case(
@@ -192,7 +220,8 @@ fn kfl2() -> Vec<Case> {
 }
 
 fn other_node(entry: &mut Entry) {
-    entry.node = std::sync::Arc::new(crate::model::NodeInfo { name: "web-2".into(), ip: [10, 0, 0, 2].into() });
+    entry.node =
+        std::sync::Arc::new(crate::model::NodeInfo { name: "web-2".into(), ip: [10, 0, 0, 2].into() });
 }
 
 #[test]
@@ -321,13 +350,21 @@ fn kfl1() -> Vec<Case> {
         Case("timestamp >= now()", at(super::NOW.nanos()), ok()),
         Case(r#"timestamp > datetime("10/19/2021, 6:29:02 PM")"#, ok(), at(1_634_668_142_000_000_000)),
         Case(five, call("PUT", "/", 200), ok()),
-        Case(five, entry("amqp", json!({"queue": "test1"}), json!(null)), entry("amqp", json!({"queue": "a"}), json!(null))),
+        Case(
+            five,
+            entry("amqp", json!({"queue": "test1"}), json!(null)),
+            entry("amqp", json!({"queue": "a"}), json!(null)),
+        ),
         Case(
             five,
             entry("kafka", json!({}), json!({"payload": {"errorCode": 2}})),
             entry("kafka", json!({}), json!({"payload": {"errorCode": 3}})),
         ),
-        Case(five, entry("redis", json!({"key": "example"}), json!({})), entry("redis", json!({"key": "b"}), json!({}))),
+        Case(
+            five,
+            entry("redis", json!({"key": "example"}), json!({})),
+            entry("redis", json!({"key": "b"}), json!({})),
+        ),
         Case(
             five,
             entry("grpc", json!({"headers": {":path": "/a.foo/B"}}), json!({})),
@@ -335,9 +372,13 @@ fn kfl1() -> Vec<Case> {
         ),
         Case(fields, get("/?x=b"), get("/?x=zzz")),
         Case(fields, get("/?x=somevalue"), ok()),
-        Case(r#"request.path.startsWith("something")"#, entry("http", json!({"path": "something/1"}), json!({})), ok()),
+        Case(
+            r#"request.path.startsWith("something")"#,
+            entry("http", json!({"path": "something/1"}), json!({})),
+            ok(),
+        ),
         Case(r#"response.content.text.json().some.path == "somevalue""#, ok(), bare("http")),
-        Case(r#"response.content.text.json()..id == 7"#, ok(), bare("http")),
+        Case(r"response.content.text.json()..id == 7", ok(), bare("http")),
         Case(r#"response.content.text.json()..tags == "y""#, ok(), bare("http")),
         Case(xml, entry("http", json!({}), books), ok()),
         Case(r#"request.pathSegments[1] == "v1""#, get("/api/v1"), get("/v1/api")),
@@ -364,24 +405,40 @@ fn kfl1() -> Vec<Case> {
             call("GET", "/", 500),
         ),
         Case(actuator, get("/x"), get("/actuator/health")),
-        Case("request.year == request.salesYear", entry("x", json!({"year": 2020, "salesYear": "2020"}), json!({})), ok()),
+        Case(
+            "request.year == request.salesYear",
+            entry("x", json!({"year": 2020, "salesYear": "2020"}), json!({})),
+            ok(),
+        ),
         Case("elapsedTime > 5", ok(), lasting(5000)),
         Case(r#"request.queryString["a"] == "1""#, get("/?a=1"), get("/?a=2")),
         Case("timestamp > minutes(-20)", ok(), at(1)),
         Case("timestamp > 1678675066172", ok(), at(1_678_675_066_172_000_000)),
         Case("http2", bare("http2"), ok()),
-        Case(r#"request.command == "GET" and request.key == r"^session:""#,
+        Case(
+            r#"request.command == "GET" and request.key == r"^session:""#,
             entry("redis", json!({"command": "GET", "key": "session:1"}), json!({})),
-            entry("redis", json!({"command": "GET", "key": "x:session:1"}), json!({}))),
-        Case(r#"request.apiKeyName == "Produce" and request.payload.topics[0].topic == "orders""#,
-            entry("kafka", json!({"apiKeyName": "Produce", "payload": {"topics": [{"topic": "orders"}]}}), json!({})),
-            entry("kafka", json!({"apiKeyName": "Produce", "payload": {"topics": []}}), json!({}))),
-        Case(r#"amqp and request.method == "basic publish""#,
+            entry("redis", json!({"command": "GET", "key": "x:session:1"}), json!({})),
+        ),
+        Case(
+            r#"request.apiKeyName == "Produce" and request.payload.topics[0].topic == "orders""#,
+            entry(
+                "kafka",
+                json!({"apiKeyName": "Produce", "payload": {"topics": [{"topic": "orders"}]}}),
+                json!({}),
+            ),
+            entry("kafka", json!({"apiKeyName": "Produce", "payload": {"topics": []}}), json!({})),
+        ),
+        Case(
+            r#"amqp and request.method == "basic publish""#,
             entry("amqp", json!({"method": "basic publish"}), json!({})),
-            entry("amqp", json!({"method": "basic deliver"}), json!({}))),
-        Case(r#"request.questions[0].name == "a.com" and dns"#,
+            entry("amqp", json!({"method": "basic deliver"}), json!({})),
+        ),
+        Case(
+            r#"request.questions[0].name == "a.com" and dns"#,
             entry("dns", json!({"questions": [{"name": "a.com"}]}), json!({})),
-            entry("dns", json!({"questions": [{"name": "b.com"}]}), json!({}))),
+            entry("dns", json!({"questions": [{"name": "b.com"}]}), json!({})),
+        ),
     ]
 }
 
@@ -542,7 +599,8 @@ fn every_example_of_a_field_is_accepted() {
 
 #[test]
 fn every_documented_filter_has_a_case() {
-    let cases: Vec<&str> = kfl2().iter().map(|case| case.0).chain(PLANNED.iter().map(|case| case.0)).collect();
+    let cases: Vec<&str> =
+        kfl2().iter().map(|case| case.0).chain(PLANNED.iter().map(|case| case.0)).collect();
     for text in KFL2.iter().filter(|text| !text.is_empty()) {
         assert!(cases.contains(text), "no case for {text}");
     }

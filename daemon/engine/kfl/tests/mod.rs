@@ -37,3 +37,8 @@ fn assert_matches(text: &str, entry: &Entry) {
 fn assert_differs(text: &str, entry: &Entry) {
     assert!(!filter(text).matches(entry), "matches: {text}");
 }
+
+/// The compiled form of a filter, for tests of the order of its parts.
+fn predicate(text: &str) -> String {
+    filter(text).program()
+}

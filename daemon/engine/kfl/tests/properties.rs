@@ -28,7 +28,8 @@ fn literal() -> impl Strategy<Value = Expr> {
         (i64::MIN + 1..i64::MAX).prop_map(ExprKind::Int),
         (-1e9..1e9_f64).prop_map(ExprKind::Float),
         ".{0,8}".prop_map(|text| ExprKind::Str(text.into())),
-        "[a-z.*\\\\\"']{0,6}".prop_filter("has no quote", |text| !(text.contains('"') && text.ends_with('\'')))
+        "[a-z.*\\\\\"']{0,6}"
+            .prop_filter("has no quote", |text| !(text.contains('"') && text.ends_with('\'')))
             .prop_map(|text| ExprKind::Raw(text.into())),
         any::<[u8; 3]>().prop_map(|bytes| ExprKind::Bytes(Arc::from(bytes.as_slice()))),
         word().prop_map(|name| ExprKind::Name(name.text)),
@@ -47,14 +48,20 @@ fn is_number(expr: &Expr) -> bool {
 
 fn binary() -> impl Strategy<Value = Vec<Binary>> {
     prop_oneof![
-        prop::collection::vec(prop::sample::select(vec![Binary::Eq, Binary::Lt, Binary::In, Binary::Ne, Binary::Ge]), 1..3),
+        prop::collection::vec(
+            prop::sample::select(vec![Binary::Eq, Binary::Lt, Binary::In, Binary::Ne, Binary::Ge]),
+            1..3
+        ),
         prop::collection::vec(prop::sample::select(vec![Binary::Add, Binary::Sub]), 1..3),
         prop::collection::vec(prop::sample::select(vec![Binary::Mul, Binary::Div, Binary::Rem]), 1..3),
     ]
 }
 
 fn args(inner: impl Strategy<Value = Expr> + Clone) -> impl Strategy<Value = Vec<Arg>> {
-    prop::collection::vec((prop::option::of(word()), inner).prop_map(|(name, value)| Arg { name, value }), 0..3)
+    prop::collection::vec(
+        (prop::option::of(word()), inner).prop_map(|(name, value)| Arg { name, value }),
+        0..3,
+    )
 }
 
 fn expr() -> impl Strategy<Value = Expr> {
@@ -74,13 +81,18 @@ fn expr() -> impl Strategy<Value = Expr> {
             (word(), args(inner.clone())).prop_map(|(name, args)| ExprKind::Call(name, args)),
             (inner.clone().prop_filter("primary", is_primary), prop::collection::vec(segment, 1..4))
                 .prop_map(|(base, segments)| ExprKind::Chain(Box::new(base), segments)),
-            (prop::collection::vec(unary, 1..3), inner.clone().prop_filter("no sign of its own", |expr| !is_number(expr)))
+            (
+                prop::collection::vec(unary, 1..3),
+                inner.clone().prop_filter("no sign of its own", |expr| !is_number(expr))
+            )
                 .prop_map(|(operators, operand)| ExprKind::Unary(operators, Box::new(operand))),
             (1_u32..3, inner.clone().prop_filter("one not", |expr| !matches!(expr.kind, ExprKind::Not(..))))
                 .prop_map(|(count, operand)| ExprKind::Not(count, Box::new(operand))),
-            (inner.clone(), binary(), prop::collection::vec(inner.clone(), 2)).prop_map(|(first, operators, operands)| {
-                ExprKind::Binary(Box::new(first), operators.into_iter().zip(operands).collect())
-            }),
+            (inner.clone(), binary(), prop::collection::vec(inner.clone(), 2)).prop_map(
+                |(first, operators, operands)| {
+                    ExprKind::Binary(Box::new(first), operators.into_iter().zip(operands).collect())
+                }
+            ),
             prop::collection::vec(inner.clone(), 2..4).prop_map(ExprKind::And),
             prop::collection::vec(inner.clone(), 2..4).prop_map(ExprKind::Or),
             (prop::collection::vec((inner.clone(), inner.clone()), 1..3), inner)
@@ -93,11 +105,66 @@ fn expr() -> impl Strategy<Value = Expr> {
 /// Something like a filter: words of the language in any order.
 fn almost() -> impl Strategy<Value = String> {
     let words = vec![
-        "http", "and", "or", "!", "not", "(", ")", "[", "]", "{", "}", "==", "!=", "<", ">=", "in", ".", "..", "*", "?",
-        ":", ",", "+", "-", "/", "%", "1", "2.5", "\"a\"", "r\"a.*\"", "request", "response", "headers", "body", "json()",
-        "xml()", "status_code", "src.ip", "timestamp", "now()", "duration(\"5m\")", "exists", "map", "x", "contains",
-        "limit(3)", "redact(\"request.path\")", "size", "local_labels", "namespaces", "https", "true", "null", "&&", "||",
-        "cidr", "\"10.0.0.0/8\"", "matches", "//c\n", "#c\n",
+        "http",
+        "and",
+        "or",
+        "!",
+        "not",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "==",
+        "!=",
+        "<",
+        ">=",
+        "in",
+        ".",
+        "..",
+        "*",
+        "?",
+        ":",
+        ",",
+        "+",
+        "-",
+        "/",
+        "%",
+        "1",
+        "2.5",
+        "\"a\"",
+        "r\"a.*\"",
+        "request",
+        "response",
+        "headers",
+        "body",
+        "json()",
+        "xml()",
+        "status_code",
+        "src.ip",
+        "timestamp",
+        "now()",
+        "duration(\"5m\")",
+        "exists",
+        "map",
+        "x",
+        "contains",
+        "limit(3)",
+        "redact(\"request.path\")",
+        "size",
+        "local_labels",
+        "namespaces",
+        "https",
+        "true",
+        "null",
+        "&&",
+        "||",
+        "cidr",
+        "\"10.0.0.0/8\"",
+        "matches",
+        "//c\n",
+        "#c\n",
     ];
     prop::collection::vec(prop::sample::select(words), 0..24).prop_map(|words| words.join(" "))
 }
@@ -150,7 +217,9 @@ proptest! {
 fn strip(expr: &mut Expr) {
     expr.span = Span::default();
     match &mut expr.kind {
-        ExprKind::List(items) | ExprKind::And(items) | ExprKind::Or(items) => items.iter_mut().for_each(strip),
+        ExprKind::List(items) | ExprKind::And(items) | ExprKind::Or(items) => {
+            items.iter_mut().for_each(strip);
+        }
         ExprKind::Map(items) => items.iter_mut().for_each(|(key, value)| {
             strip(key);
             strip(value);
@@ -171,13 +240,15 @@ fn strip(expr: &mut Expr) {
         ExprKind::Unary(_, operand) | ExprKind::Not(_, operand) => strip(operand),
         ExprKind::Binary(first, rest) => {
             strip(first);
-            rest.iter_mut().for_each(|(_, operand)| strip(operand));
+            for (_, operand) in rest {
+                strip(operand);
+            }
         }
         ExprKind::Cond(branches, otherwise) => {
-            branches.iter_mut().for_each(|(condition, value)| {
+            for (condition, value) in branches {
                 strip(condition);
                 strip(value);
-            });
+            }
             strip(otherwise);
         }
         _ => {}
@@ -196,6 +267,9 @@ fn strip_args(name: &mut Name, args: &mut [Arg]) {
 
 #[test]
 fn filters_of_one_meaning_share_their_key() {
-    assert_eq!(filter("http && status_code==500").key(), filter("http and // why\n status_code == 500").key());
+    assert_eq!(
+        filter("http && status_code==500").key(),
+        filter("http and // why\n status_code == 500").key()
+    );
     assert_ne!(filter("http").key(), filter("dns").key());
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use crate::model::{
-    AddrPort, CaptureInfo, CaptureSource, ConnectionId, Entry, EntryId, Map, NodeInfo, Peer, Process, ProtocolKey,
-    SocketCookie, Timestamp, Timing, Value,
+    AddrPort, CaptureInfo, CaptureSource, ConnectionId, Entry, EntryId, Map, NodeInfo, Peer, Process,
+    ProtocolKey, SocketCookie, Timestamp, Timing, Value,
 };
 
 /// The message tree of a JSON text; a text under `"bytes:..."` becomes bytes.
@@ -119,10 +119,5 @@ pub(in crate::kfl) fn http(method: &str, url: &str, status: i64, headers: Json) 
         "content": {"size": 60, "mimeType": "application/json", "encoding": "base64",
             "text": "bytes:{\"some\":{\"path\":\"somevalue\"},\"user\":{\"id\":7,\"tags\":[\"x\",\"y\"]},\"n\":1.5}"},
     });
-    Entry {
-        method: method.into(),
-        summary: path.into(),
-        status,
-        ..entry("http", request, response)
-    }
+    Entry { method: method.into(), summary: path.into(), status, ..entry("http", request, response) }
 }
