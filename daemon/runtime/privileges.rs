@@ -109,6 +109,15 @@ mod tests {
     }
 
     #[test]
+    fn the_unit_grants_exactly_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/remorad.service");
+        let unit = std::fs::read_to_string(path).unwrap();
+        let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+        let table: Vec<String> = KEPT.iter().map(|(capability, _)| capability.to_string()).collect();
+        assert_eq!(line, table.join(" "));
+    }
+
+    #[test]
     fn restricting_twice_changes_nothing() {
         let thread = std::thread::spawn(|| assert_eq!(restrict().unwrap(), restrict().unwrap()));
         thread.join().unwrap();

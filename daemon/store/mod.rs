@@ -45,7 +45,7 @@ pub struct StoreConfig {
 
 impl StoreConfig {
     /// A database smaller than this would be mostly its own bookkeeping.
-    pub const MIN_BYTES: u64 = 16 << 20;
+    pub const MIN_BYTES: u64 = crate::config::MIN_STORE_BYTES;
 }
 
 impl Default for StoreConfig {
