@@ -20,6 +20,8 @@ pub struct Session {
     carrier: Carrier,
     server_port: u16,
     from_start: bool,
+    /// Something was lost while the protocol was not yet known; the dissector will get it as gaps.
+    lost: bool,
     swapped: bool,
     upgrade: Option<Box<Upgrade>>,
     protocol: Option<&'static Protocol>,
@@ -124,14 +126,17 @@ impl Lane {
         self.data.len() - self.start + self.items.len() * size_of::<Item>()
     }
 
-    /// Forgets all bytes, keeps an end.
-    fn forget(&mut self) {
-        self.items.retain(|item| matches!(item.kind, Kind::Eof));
-        self.data = Vec::new();
-        self.start = 0;
-        self.seen = 0;
-        self.need = 0;
-        self.waiting = false;
+    /// Forgets all bytes. What is forgotten becomes a gap when `declare` says so; an end stays.
+    fn forget(&mut self, order: u64, declare: bool) {
+        let ended = self.items.back().filter(|item| matches!(item.kind, Kind::Eof)).copied();
+        let gaps = self.items.iter().map(|item| if let Kind::Gap(count) = item.kind { count } else { 0 }).sum::<u64>();
+        let lost = gaps.saturating_add((self.data.len() - self.start) as u64);
+        let at = self.items.back().map_or(self.seen_at, |item| item.at);
+        *self = Self { seen_at: at, ..Self::default() };
+        if declare && lost > 0 {
+            self.items.push_back(Item { order, at, kind: Kind::Gap(lost) });
+        }
+        self.items.extend(ended);
     }
 
     /// What was offered and left is queued again, for another dissector.
@@ -170,6 +175,7 @@ impl Session {
             carrier,
             server_port,
             from_start,
+            lost: false,
             swapped: false,
             upgrade: None,
             protocol: None,
@@ -298,9 +304,9 @@ impl Session {
             }
             Input::Bytes(_) => {}
             Input::Gap(_) => {
-                self.from_start = false;
-                self.lanes[dir.index()].forget();
-                return;
+                self.lost = true;
+                self.queue(dir, input, at);
+                return self.forget(dir);
             }
             Input::Eof => {
                 self.queue(dir, input, at);
@@ -341,11 +347,21 @@ impl Session {
     /// the next piece may be the start of a message.
     fn let_go(&mut self, count: usize, limits: &Limits) {
         self.searched = self.searched.saturating_add(count);
-        if self.from_start || self.searched > limits.max_resync {
-            self.give_up();
-        } else {
-            self.lanes.iter_mut().for_each(Lane::forget);
+        if self.is_joined_at_start() || self.searched > limits.max_resync {
+            return self.give_up();
         }
+        self.forget(Direction::ToServer);
+        self.forget(Direction::ToClient);
+    }
+
+    fn is_joined_at_start(&self) -> bool {
+        self.from_start && !self.lost
+    }
+
+    /// Lets go of what is queued for detection. A stream that was seen from its start learns of the hole.
+    fn forget(&mut self, dir: Direction) {
+        self.order += 1;
+        self.lanes[dir.index()].forget(self.order, self.from_start);
     }
 
     fn probe(&self, to_server: &[u8], to_client: &[u8]) -> Detected {
@@ -353,7 +369,7 @@ impl Session {
             to_server,
             to_client,
             server_port: self.server_port,
-            from_start: self.from_start,
+            from_start: self.is_joined_at_start(),
             carrier: self.carrier,
         };
         let mut undecided = false;
@@ -435,6 +451,7 @@ impl Session {
                 self.carrier = upgrade.carrier;
                 self.upgrade = Some(upgrade);
                 self.from_start = true;
+                self.lost = false;
                 self.restart();
             }
             Next::Desync => {
@@ -446,8 +463,9 @@ impl Session {
                     return self.give_up();
                 }
                 self.from_start = false;
-                self.lanes.iter_mut().for_each(Lane::forget);
                 self.stage = Stage::Detect;
+                self.forget(Direction::ToServer);
+                self.forget(Direction::ToClient);
             }
         }
     }

@@ -446,8 +446,17 @@ impl Http1 {
                 }
                 self.lane(direction).resync();
                 self.lost(direction, bytes);
+                if direction == Direction::ToClient && matches!(self.requests.state, State::Held(_)) {
+                    self.release();
+                }
             }
         }
+    }
+
+    /// The answer that decides what follows a request may be lost: what follows is read as it comes.
+    fn release(&mut self) {
+        self.matcher.give_up_all(&mut self.shown);
+        self.requests.next_message();
     }
 
     fn message(&mut self, direction: Direction) -> Option<&mut Message> {

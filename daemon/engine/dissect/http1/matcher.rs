@@ -202,6 +202,13 @@ impl Matcher {
         shown.push(slot.surrender(ErrorKind::PairNotFound, "its answer lies in a gap or cannot be told from others"));
     }
 
+    /// Shows all requests without an answer: which of them would be answered next cannot be told.
+    pub(super) fn give_up_all(&mut self, shown: &mut Vec<Box<Exchange>>) {
+        while !self.slots.is_empty() {
+            self.drop_unmatched(shown);
+        }
+    }
+
     fn orphan(&mut self) -> Box<Exchange> {
         let why = if self.initial { "its request came before capture" } else { "its request was not seen" };
         let mut orphan = Exchange::orphan(why);
