@@ -34,7 +34,7 @@ pub trait Control: Send + Sync {
     fn status(&self) -> Status;
     /// Whether packets are dissected.
     fn dissection_enabled(&self) -> bool;
-    /// Pauses or resumes dissection.
+    /// Pauses or resumes dissection, and announces it on the tap.
     fn set_dissection(&self, enabled: bool) -> Result<(), ControlError>;
     /// Live L4 connections.
     fn flows(&self) -> Vec<Flow>;

@@ -18,7 +18,6 @@ pub mod routes;
 pub mod schema;
 mod server;
 mod sock_diag;
-mod stored;
 mod throttle;
 mod tls;
 

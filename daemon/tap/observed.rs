@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::redact;
 use crate::engine::kfl::Filter;
 use crate::engine::model::{Entry, Value};
-use crate::engine::present;
+use crate::engine::present::{self, Redaction};
 
 /// Bytes that an entry costs beside its message trees: the struct, peers, frame overhead.
 const FIXED_WEIGHT: usize = 2048;
@@ -43,8 +43,9 @@ pub struct Look {
 impl Look {
     /// `hide_secrets` as the role demands.
     pub fn new(shape: Shape, hide_secrets: bool) -> Self {
+        let redact = if hide_secrets { Redaction::Secrets } else { Redaction::None };
         let slot = shape as usize * 2 + usize::from(hide_secrets);
-        Self { shape, view: present::View { redact: hide_secrets }, slot: Some(slot), redacting: None }
+        Self { shape, view: present::View { redact }, slot: Some(slot), redacting: None }
     }
 
     /// Also hides what the filter's `redact(...)` names.

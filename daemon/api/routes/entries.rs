@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::{Api, blocking};
 use crate::api::access::{Caller, hides_secrets};
-use crate::api::control::Page;
+use crate::api::control::History;
 use crate::api::fault::Fault;
+use crate::engine::kfl::Filter;
 use crate::engine::model::EntryId;
 use crate::tap::{Look, Shape};
 
@@ -24,6 +25,9 @@ const MAX_LIMIT: usize = 1000;
 
 /// Bytes of a page: entries hold bodies, so a page may be complete before its limit.
 const MAX_PAGE_BYTES: usize = 32 << 20;
+
+/// Entries in memory at a time.
+const CHUNK: usize = 50;
 
 /// Which page.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,27 +52,36 @@ pub(super) async fn list(
     let most = filter.limit().map_or(MAX_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT).min(most);
     let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
-    let body = blocking(move || {
-        let page = api.history.newest_first(&filter, query.before, limit)?;
-        Ok::<_, Fault>(page_json(&page, &look))
-    });
+    let body = blocking(move || page_json(&*api.history, &filter, query.before, limit, &look));
     Ok(json(body.await??))
 }
 
-/// The envelope around a page, written by hand since each entry is JSON already.
-fn page_json(page: &Page, look: &Look) -> String {
+/// The envelope around a page, written by hand since each entry is JSON already. Gathers a few entries
+/// at a time, so that a page of large ones is never in memory as a whole.
+fn page_json(
+    history: &dyn History,
+    filter: &Filter,
+    before: Option<u64>,
+    limit: usize,
+    look: &Look,
+) -> Result<String, Fault> {
     let mut text = String::from("{\"success\":true,\"data\":{\"entries\":[");
-    let mut next = page.next;
-    for (index, entry) in page.entries.iter().enumerate() {
-        if index > 0 {
-            if text.len() > MAX_PAGE_BYTES {
-                // The next page begins with this entry.
-                next = Some(entry.seq + 1);
-                break;
+    let (mut next, mut left) = (before, limit);
+    loop {
+        let page = history.newest_first(filter, next, left.min(CHUNK))?;
+        next = page.next;
+        let found = page.entries.len();
+        for entry in page.entries {
+            if left < limit {
+                text.push(',');
             }
-            text.push(',');
+            left = left.saturating_sub(1);
+            text.push_str(&look.write(&entry));
         }
-        text.push_str(&look.write(entry));
+        // Fewer than asked for: the search took long enough, or nothing is left.
+        if next.is_none() || left == 0 || found < CHUNK || text.len() > MAX_PAGE_BYTES {
+            break;
+        }
     }
     text.push_str("],\"next\":");
     match next {
@@ -77,7 +90,7 @@ fn page_json(page: &Page, look: &Look) -> String {
         None => text.push_str("null"),
     }
     text.push_str("},\"error\":null}");
-    text
+    Ok(text)
 }
 
 /// How one entry is wanted.

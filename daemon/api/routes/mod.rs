@@ -133,6 +133,7 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/query/validate", get(query::validate))
 
 
+        .route("/api/v1/kfl/complete", get(query::complete))
         .route("/api/v1/kfl/fields", get(query::fields))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))

@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 
 use super::{Api, enveloped};
-use crate::api::schema::{Envelope, FieldInfo, Validation};
+use crate::api::schema::{Candidate, Completion, Envelope, FieldInfo, Validation};
 use crate::engine::kfl;
 use crate::engine::model::FieldSource;
 
@@ -44,4 +44,30 @@ pub(super) async fn fields() -> Json<Envelope<Vec<FieldInfo>>> {
         available: !matches!(field.source, FieldSource::Planned),
     });
     enveloped(fields.collect())
+}
+
+/// A filter under work, and where the cursor is.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct CursorQuery {
+    #[serde(default)]
+    q: String,
+    pos: Option<usize>,
+}
+
+/// What may stand at the cursor.
+pub(super) async fn complete(Query(query): Query<CursorQuery>) -> Json<Envelope<Completion>> {
+    let pos = query.pos.unwrap_or(query.q.len());
+    let found = kfl::complete(&query.q, pos);
+    let replace = found.first().map_or(pos..pos, |first| first.replace.clone());
+    let candidates = found.into_iter().map(|candidate| Candidate {
+        text: candidate.text,
+        kind: match candidate.kind {
+            kfl::CompletionKind::Field => "field",
+            kfl::CompletionKind::Function => "function",
+            kfl::CompletionKind::Operator => "operator",
+        }
+        .to_owned(),
+        doc: candidate.doc,
+    });
+    enveloped(Completion { replace, candidates: candidates.collect() })
 }

@@ -114,6 +114,9 @@ async fn fields_and_completions_are_listed() {
     let served = serve(Options::default());
     let (_, fields) = served.get("/api/v1/kfl/fields").await;
     assert!(fields["data"].as_array().unwrap().iter().any(|field| field["name"] == "status_code"), "{fields}");
+    let (_, completion) = served.get("/api/v1/kfl/complete?q=http%20and%20status_c&pos=17").await;
+    assert_eq!(completion["data"]["replace"], json!({ "start": 9, "end": 17 }), "{completion}");
+    assert_eq!(completion["data"]["candidates"][0]["text"], "status_code");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +129,7 @@ async fn dissection_is_switched_and_readers_with_notices_hear_of_it() {
     let (_, body) = served.unix(Method::POST, "/mcp/dissection/disable", "").await;
     assert_eq!(body, r#"{"success":true,"enabled":false}"#);
     assert_eq!(served.get("/mcp/dissection").await.1, json!({ "enabled": false }));
+    served.tap.announce(&crate::tap::Notice::Paused);
     let item = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap();
     assert!(matches!(item, Some(crate::tap::Item::Notice(crate::tap::Notice::Paused))), "{item:?}");
     served.unix(Method::POST, "/mcp/dissection/enable", "").await;
