@@ -1,9 +1,14 @@
-//! Which local user has which role.
+//! Which local user has which role, and which names browsers may use.
 
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
 pub use crate::config::Role;
+
+/// Whether entries must be shown to this role without secrets.
+pub(super) fn hides_secrets(role: Role) -> bool {
+    role < Role::Operator
+}
 
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

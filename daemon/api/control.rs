@@ -1,6 +1,7 @@
 //! What the routes need from the daemon; `app` implements it, tests fake it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::access::{Caller, Role};
 use super::schema::{Doctor, Flow, NewToken, Status, TokenInfo};
@@ -33,7 +34,7 @@ pub trait Control: Send + Sync {
     fn status(&self) -> Status;
     /// Whether packets are dissected.
     fn dissection_enabled(&self) -> bool;
-    /// Pauses or resumes dissection.
+    /// Pauses or resumes dissection, and announces it on the tap.
     fn set_dissection(&self, enabled: bool) -> Result<(), ControlError>;
     /// Live L4 connections.
     fn flows(&self) -> Vec<Flow>;
@@ -68,7 +69,7 @@ pub trait Tokens: Send + Sync {
     /// All tokens, without their secrets.
     fn list(&self) -> Result<Vec<TokenInfo>, ControlError>;
     /// Makes a token; the answer holds the only copy of its secret.
-    fn create(&self, name: &str, role: Role) -> Result<NewToken, ControlError>;
+    fn create(&self, name: &str, role: Role, lifetime: Option<Duration>) -> Result<NewToken, ControlError>;
     /// Ends a token; `false` when there is none with that id or name.
     fn revoke(&self, id: &str) -> Result<bool, ControlError>;
 }

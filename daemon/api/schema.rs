@@ -355,6 +355,9 @@ pub struct TokenInfo {
     pub role: Role,
     /// RFC 3339.
     pub created_at: String,
+    /// RFC 3339; from then on it is refused. `None` for never.
+    #[serde(default)]
+    pub expires_at: Option<String>,
 }
 
 /// Body of `POST /api/v1/tokens`.
@@ -365,6 +368,9 @@ pub struct TokenRequest {
     pub name: String,
     /// What it allows.
     pub role: Role,
+    /// Seconds until it is refused; never without.
+    #[serde(default)]
+    pub expires_in: Option<u64>,
 }
 
 /// Answer of `POST /api/v1/tokens`.

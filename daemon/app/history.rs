@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::schema::{NewToken, TokenInfo};
 use crate::api::{Caller, ControlError, History, Page, Tokens};
@@ -79,8 +80,9 @@ impl Tokens for StoredTokens {
         Ok(self.0.token_list().into_iter().map(shown).collect())
     }
 
-    fn create(&self, name: &str, role: Role) -> Result<NewToken, ControlError> {
-        let made = self.0.token_create(name, role, None).map_err(failed)?;
+    fn create(&self, name: &str, role: Role, lifetime: Option<Duration>) -> Result<NewToken, ControlError> {
+        let expires = lifetime.map(|lifetime| clock::now().plus(lifetime));
+        let made = self.0.token_create(name, role, expires).map_err(failed)?;
         Ok(NewToken { token: made.text, info: shown(made.info) })
     }
 
@@ -99,6 +101,7 @@ fn shown(token: crate::store::TokenInfo) -> TokenInfo {
         name: token.name.to_string(),
         role: token.role,
         created_at: clock::rfc3339(token.created),
+        expires_at: token.expires.map(clock::rfc3339),
     }
 }
 

@@ -15,6 +15,7 @@ mod inbox;
 mod notice;
 mod observed;
 mod outbox;
+mod redact;
 mod stream;
 
 pub use bus::{Subscription, Tap, TapConfig, TapError};

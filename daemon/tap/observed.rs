@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::redact;
 use crate::engine::kfl::Filter;
 use crate::engine::model::{Entry, Value};
-use crate::engine::present;
+use crate::engine::present::{self, Redaction};
 
 /// Bytes that an entry costs beside its message trees: the struct, peers, frame overhead.
 const FIXED_WEIGHT: usize = 2048;
@@ -24,6 +25,8 @@ pub enum Shape {
     Base,
     /// Everything, as on `/api/wsFull`.
     Full,
+    /// Full, base and sections for showing.
+    Detail,
 }
 
 /// How a subscriber sees entries.
@@ -33,23 +36,38 @@ pub struct Look {
     view: present::View,
     // Views without redactions of a filter are shared between subscribers; the index of their frame.
     slot: Option<usize>,
+    // What the filter's `redact(...)` names; shared with the filter.
+    redacting: Option<Filter>,
 }
 
 impl Look {
     /// `hide_secrets` as the role demands.
     pub fn new(shape: Shape, hide_secrets: bool) -> Self {
-        let slot = usize::from(shape == Shape::Full) * 2 + usize::from(hide_secrets);
-        Self { shape, view: present::View { redact: hide_secrets }, slot: Some(slot) }
+        let redact = if hide_secrets { Redaction::Secrets } else { Redaction::None };
+        let slot = shape as usize * 2 + usize::from(hide_secrets);
+        Self { shape, view: present::View { redact }, slot: Some(slot), redacting: None }
     }
 
     /// Also hides what the filter's `redact(...)` names.
-    pub fn redacting(self, _filter: &Filter) -> Self {
+    pub fn redacting(mut self, filter: &Filter) -> Self {
+        if !filter.redactions().is_empty() {
+            self.redacting = Some(filter.clone());
+            self.slot = None;
+        }
         self
     }
 
-    /// The view, for writing entries that come from elsewhere.
-    pub fn into_view(self) -> present::View {
-        self.view
+    /// An entry's JSON, one line.
+    pub fn write(&self, entry: &Entry) -> String {
+        let text = match self.shape {
+            Shape::Base => present::base_json(entry, &self.view),
+            Shape::Full => present::full_json(entry, &self.view),
+            Shape::Detail => present::detail_json(entry, &self.view),
+        };
+        match &self.redacting {
+            None => text,
+            Some(filter) => redact::apply(&text, self.shape, filter.redactions()),
+        }
     }
 }
 
@@ -58,14 +76,14 @@ impl Look {
 pub struct Observed {
     entry: Arc<Entry>,
     weight: usize,
-    frames: [OnceLock<Bytes>; 4],
+    frames: [OnceLock<Bytes>; 6],
 }
 
 impl Observed {
     pub(super) fn new(entry: Arc<Entry>) -> Self {
         let content = tree_weight(&entry.request) + tree_weight(&entry.response);
         let weight = FIXED_WEIGHT + content.saturating_mul(COPIES);
-        Self { entry, weight, frames: [const { OnceLock::new() }; 4] }
+        Self { entry, weight, frames: [const { OnceLock::new() }; 6] }
     }
 
     /// The entry.
@@ -81,18 +99,10 @@ impl Observed {
     /// Its JSON, one line of UTF-8; written once per shared look.
     pub fn frame(&self, look: &Look) -> Bytes {
         match look.slot.and_then(|slot| self.frames.get(slot)) {
-            Some(cell) => cell.get_or_init(|| write(&self.entry, look)).clone(),
-            None => write(&self.entry, look),
+            Some(cell) => cell.get_or_init(|| look.write(&self.entry).into()).clone(),
+            None => look.write(&self.entry).into(),
         }
     }
-}
-
-fn write(entry: &Entry, look: &Look) -> Bytes {
-    let text = match look.shape {
-        Shape::Base => present::base_json(entry, &look.view),
-        Shape::Full => present::full_json(entry, &look.view),
-    };
-    Bytes::from(text)
 }
 
 /// Estimated bytes of a tree, without recursion: its depth is the sender's choice.

@@ -14,7 +14,6 @@ use super::{Api, blocking, enveloped};
 use crate::api::access::Caller;
 use crate::api::fault::Fault;
 use crate::api::schema::{DissectionChange, DissectionState, Doctor, Envelope, Flow, Flows, Status, StreamStatus};
-use crate::tap::Notice;
 
 /// Flows shown when the request does not say how many.
 const DEFAULT_FLOWS: usize = 100;
@@ -67,7 +66,6 @@ async fn switch(api: Arc<Api>, caller: &Caller, enabled: bool) -> Result<Json<Di
     blocking(move || done.control.set_dissection(enabled)).await??;
     if before != enabled {
         tracing::info!(by = caller.name, enabled, "dissection was switched");
-        api.tap.announce(if enabled { &Notice::Resumed } else { &Notice::Paused });
     }
     Ok(Json(DissectionChange { success: true, enabled: api.control.dissection_enabled() }))
 }

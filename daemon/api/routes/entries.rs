@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::{Api, blocking};
-use crate::api::access::Caller;
-use crate::api::control::Page;
+use crate::api::access::{Caller, hides_secrets};
+use crate::api::control::History;
 use crate::api::fault::Fault;
 use crate::engine::kfl::Filter;
 use crate::engine::model::EntryId;
-use crate::engine::present;
+use crate::tap::{Look, Shape};
 
 /// Entries of a page when the request does not say how many.
 const DEFAULT_LIMIT: usize = 100;
@@ -25,6 +25,9 @@ const MAX_LIMIT: usize = 1000;
 
 /// Bytes of a page: entries hold bodies, so a page may be complete before its limit.
 const MAX_PAGE_BYTES: usize = 32 << 20;
+
+/// Entries in memory at a time.
+const CHUNK: usize = 50;
 
 /// Which page.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -43,37 +46,42 @@ pub(super) async fn list(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let write = match query.view.as_deref() {
-        None | Some("full") => present::full_json,
-        Some("base") => present::base_json,
-        Some(other) => return Err(Fault::bad_request(format!("view {other:?} is unknown; there are full and base"))),
-    };
+    let shape = shape(query.view.as_deref())?;
     let text = query.kfl.or(query.q).unwrap_or_default();
     let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
     let most = filter.limit().map_or(MAX_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT).min(most);
-    let view = view(caller.role.hides_secrets(), &filter);
-    let body = blocking(move || {
-        let page = api.history.newest_first(&filter, query.before, limit)?;
-        Ok::<_, Fault>(page_json(&page, |entry| write(entry, &view)))
-    });
+    let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
+    let body = blocking(move || page_json(&*api.history, &filter, query.before, limit, &look));
     Ok(json(body.await??))
 }
 
-/// The envelope around a page, written by hand since each entry is JSON already.
-fn page_json(page: &Page, write: impl Fn(&crate::engine::model::Entry) -> String) -> String {
+/// The envelope around a page, written by hand since each entry is JSON already. Gathers a few entries
+/// at a time, so that a page of large ones is never in memory as a whole.
+fn page_json(
+    history: &dyn History,
+    filter: &Filter,
+    before: Option<u64>,
+    limit: usize,
+    look: &Look,
+) -> Result<String, Fault> {
     let mut text = String::from("{\"success\":true,\"data\":{\"entries\":[");
-    let mut next = page.next;
-    for (index, entry) in page.entries.iter().enumerate() {
-        if index > 0 {
-            if text.len() > MAX_PAGE_BYTES {
-                // The next page begins with this entry.
-                next = Some(entry.seq + 1);
-                break;
+    let (mut next, mut left) = (before, limit);
+    loop {
+        let page = history.newest_first(filter, next, left.min(CHUNK))?;
+        next = page.next;
+        let found = page.entries.len();
+        for entry in page.entries {
+            if left < limit {
+                text.push(',');
             }
-            text.push(',');
+            left = left.saturating_sub(1);
+            text.push_str(&look.write(&entry));
         }
-        text.push_str(&write(entry));
+        // Fewer than asked for: the search took long enough, or nothing is left.
+        if next.is_none() || left == 0 || found < CHUNK || text.len() > MAX_PAGE_BYTES {
+            break;
+        }
     }
     text.push_str("],\"next\":");
     match next {
@@ -82,7 +90,7 @@ fn page_json(page: &Page, write: impl Fn(&crate::engine::model::Entry) -> String
         None => text.push_str("null"),
     }
     text.push_str("},\"error\":null}");
-    text
+    Ok(text)
 }
 
 /// How one entry is wanted.
@@ -100,22 +108,15 @@ pub(super) async fn one(
     query: Result<Query<OneQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let write = match query.view.as_deref() {
-        None | Some("full") => present::full_json,
-        Some("base") => present::base_json,
-        Some("detail") => present::detail_json,
-        Some(other) => {
-            return Err(Fault::bad_request(format!("view {other:?} is unknown; there are full, base and detail")));
-        }
-    };
+    let shape = shape(query.view.as_deref())?;
     // A filter's redact() applies here too, so that a reader sees what the stream showed.
     let text = query.q.unwrap_or_default();
     let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
-    let view = view(caller.role.hides_secrets(), &filter);
+    let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
     let wanted = parse_id(&id)?;
     let found = blocking(move || api.history.get(&wanted)).await??;
     let entry = found.ok_or_else(|| Fault::not_found(format!("there is no entry {id}; it may have been trimmed")))?;
-    Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", write(&entry, &view))))
+    Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", look.write(&entry))))
 }
 
 /// `{node}/{stream}-{index}`.
@@ -128,8 +129,15 @@ fn parse_id(text: &str) -> Result<EntryId, Fault> {
     parsed.ok_or_else(|| Fault::bad_request(format!("{text:?} is no entry id; ids look like NODE/STREAM-INDEX")))
 }
 
-fn view(hide_secrets: bool, filter: &Filter) -> present::View {
-    crate::tap::Look::new(crate::tap::Shape::Full, hide_secrets).redacting(filter).into_view()
+fn shape(view: Option<&str>) -> Result<Shape, Fault> {
+    match view {
+        None | Some("full") => Ok(Shape::Full),
+        Some("base") => Ok(Shape::Base),
+        Some("detail") => Ok(Shape::Detail),
+        Some(other) => {
+            Err(Fault::bad_request(format!("view {other:?} is unknown; there are full, base and detail")))
+        }
+    }
 }
 
 fn json(body: String) -> Response {

@@ -70,7 +70,7 @@ impl Api {
         }
     }
 
-    /// Sets the names that stand for filters, at start and on reload.
+    /// Sets the macros that filters may use, at start and on reload.
     pub fn set_macros(&self, macros: kfl::Macros) {
         self.macros.store(Arc::new(macros));
     }
@@ -133,6 +133,8 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/query/validate", get(query::validate))
 
 
+        .route("/api/v1/kfl/complete", get(query::complete))
+        .route("/api/v1/kfl/fields", get(query::fields))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
         .route("/api/v1/flows", get(control::flows))

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::{Api, Lifetime};
-use crate::api::access::Caller;
+use crate::api::access::{Caller, hides_secrets};
 use crate::api::fault::Fault;
 use crate::tap::{Item, Look, Shape, Stream, Subscription, Tap};
 
@@ -81,7 +81,7 @@ fn open(
         let hint = "this is a websocket; try `wscat --connect ws://127.0.0.1:8899/api/wsFull`";
         return Fault::bad_request(hint).into_response();
     };
-    let hide_secrets = caller.role.hides_secrets();
+    let hide_secrets = hides_secrets(caller.role);
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).write_buffer_size(WRITE_BUFFER);
     upgrade.on_upgrade(move |socket| async move {
         let notices = options.notices.as_deref().is_some_and(|value| value != "0" && value != "false");

@@ -1,6 +1,7 @@
 //! Bearer tokens: list, create, revoke.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -30,8 +31,9 @@ pub(super) async fn create(
     if request.name.trim().is_empty() || request.name.len() > MAX_NAME || !printable {
         return Err(Fault::bad_request("a token's name is 1 to 64 printable ASCII characters"));
     }
-    let TokenRequest { name, role } = request;
-    let token = blocking(move || api.tokens.create(&name, role)).await??;
+    let TokenRequest { name, role, expires_in } = request;
+    let lifetime = expires_in.map(Duration::from_secs);
+    let token = blocking(move || api.tokens.create(&name, role, lifetime)).await??;
     tracing::info!(by = caller.name, name = token.info.name, %role, "token created");
     Ok((StatusCode::CREATED, enveloped(token)))
 }

@@ -10,12 +10,14 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn wscat_streams_with_a_command_and_a_wait() {
     let served = serve(Options::default());
-    let child = Command::new("wscat")
+    let mut child = Command::new("wscat")
         .args(["--connect", &format!("ws://{}/api/wsFull", served.tcp), "-x", "response.status > 300", "-w", "2"])
         .stdout(Stdio::piped())
         .stdin(Stdio::piped())
         .spawn()
         .expect("npm's wscat is installed");
+    // wscat ends with its input; held open, it stays for the two seconds.
+    let _keyboard = child.stdin.take();
     until("subscription", || served.tap.subscribers() == 1).await;
     served.tap.publish(&[entry(1, "/ok", 200), entry(2, "/gone", 404)]);
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();

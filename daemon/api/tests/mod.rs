@@ -146,10 +146,10 @@ impl Tokens for Fake {
         Ok(self.tokens.lock().unwrap().iter().map(|(_, info)| info.clone()).collect())
     }
 
-    fn create(&self, name: &str, role: Role) -> Result<NewToken, ControlError> {
+    fn create(&self, name: &str, role: Role, _: Option<Duration>) -> Result<NewToken, ControlError> {
         let mut tokens = self.tokens.lock().unwrap();
         let id = format!("t{}", tokens.len());
-        let info = TokenInfo { id, name: name.to_owned(), role, created_at: "2026-11-21T00:00:00Z".to_owned() };
+        let info = TokenInfo { id, name: name.to_owned(), role, created_at: String::new(), expires_at: None };
         let token = format!("rmr_{name}");
         tokens.push((token.clone(), info.clone()));
         Ok(NewToken { token, info })
