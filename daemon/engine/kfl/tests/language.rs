@@ -173,7 +173,8 @@ fn moments_compare_with_every_spelling() {
         "elapsed_time > duration(\"2s\") and elapsedTime < duration(\"2.6s\")",
         "timestamp.getHours() == 22 and timestamp.getDayOfWeek() == 6 and duration(\"90m\").getHours() == 1",
         "timestamp > weeks(-1) and timestamp > months(-1) and timestamp > years(-1) and timestamp < seconds(0.5)",
-        "int(timestamp) == 1773526500",
+        "int(timestamp) == 1773526500000 and timestamp(1773526500000) == timestamp",
+        r#"string(timestamp) == "2026-03-14T22:15:00Z""#,
     ] {
         assert_matches(text, &entry);
     }
