@@ -356,6 +356,14 @@ fn errors_count_lines_and_columns() {
 }
 
 #[test]
+fn errors_are_one_line() {
+    for text in ["r\"\"\"a\nb\"\"\" == status_code.x", "http '''a\nb'''", "status_code == r'''a\nb''' + 1"] {
+        let error = refused(text);
+        assert!(!format!("{error} {}", error.short()).contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn hostile_filters_are_refused_or_cheap() {
     let refusals = [
         "(".repeat(20_000),
