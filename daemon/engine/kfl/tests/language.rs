@@ -173,7 +173,8 @@ fn moments_compare_with_every_spelling() {
         "elapsed_time > duration(\"2s\") and elapsedTime < duration(\"2.6s\")",
         "timestamp.getHours() == 22 and timestamp.getDayOfWeek() == 6 and duration(\"90m\").getHours() == 1",
         "timestamp > weeks(-1) and timestamp > months(-1) and timestamp > years(-1) and timestamp < seconds(0.5)",
-        "int(timestamp) == 1773526500",
+        "int(timestamp) == 1773526500000 and timestamp(1773526500000) == timestamp",
+        r#"string(timestamp) == "2026-03-14T22:15:00Z""#,
     ] {
         assert_matches(text, &entry);
     }
@@ -352,6 +353,14 @@ fn errors_count_lines_and_columns() {
     let error = refused("http and\n  path == 1");
     assert_eq!((error.line, error.column, error.span.clone()), (2, 3, 11..20));
     assert_eq!(error.short(), "2:3: cannot compare string with int: `path` is string, `1` is int");
+}
+
+#[test]
+fn errors_are_one_line() {
+    for text in ["r\"\"\"a\nb\"\"\" == status_code.x", "http '''a\nb'''", "status_code == r'''a\nb''' + 1"] {
+        let error = refused(text);
+        assert!(!format!("{error} {}", error.short()).contains('\n'), "{error}");
+    }
 }
 
 #[test]
