@@ -129,7 +129,11 @@ impl Lane {
     /// Forgets all bytes. What is forgotten becomes a gap when `declare` says so; an end stays.
     fn forget(&mut self, order: u64, declare: bool) {
         let ended = self.items.back().filter(|item| matches!(item.kind, Kind::Eof)).copied();
-        let gaps = self.items.iter().map(|item| if let Kind::Gap(count) = item.kind { count } else { 0 }).sum::<u64>();
+        let gaps = self
+            .items
+            .iter()
+            .map(|item| if let Kind::Gap(count) = item.kind { count } else { 0 })
+            .sum::<u64>();
         let lost = gaps.saturating_add((self.data.len() - self.start) as u64);
         let at = self.items.back().map_or(self.seen_at, |item| item.at);
         *self = Self { seen_at: at, ..Self::default() };
