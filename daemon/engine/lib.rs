@@ -16,3 +16,5 @@ pub mod reassembly;
 pub mod shard;
 pub mod kfl;
 pub mod present;
+#[cfg(test)]
+mod testing;

@@ -38,10 +38,18 @@ pub struct Limits {
     /// How long a hole is waited for once later data is there; packets on one host arrive in order,
     /// so a hole that lasts is a lost record.
     pub hole_patience: Duration,
+    /// The same once the receiver has acknowledged the missing bytes: nobody will send them again, so
+    /// this only covers records of one connection that different CPUs delivered out of order.
+    pub acked_hole_patience: Duration,
     /// How long a request may wait for its answer before it is shown with a timeout error.
     pub answer_timeout: Duration,
     /// Idle time after which a connection without a seen end is forgotten.
     pub idle_timeout: Duration,
+    /// The same for datagram flows and for connections whose opening nobody answered: there are many of
+    /// them, and most are over after one exchange.
+    pub brief_timeout: Duration,
+    /// How long an ended connection is kept for stragglers: retransmitted FINs, the other vantage.
+    pub close_linger: Duration,
 }
 
 impl Default for Limits {
@@ -61,8 +69,53 @@ impl Default for Limits {
             max_resync: 8 << 20,
             max_redetect: 4,
             hole_patience: Duration::from_millis(200),
+            acked_hole_patience: Duration::from_millis(10),
             answer_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(20 * 60),
+            brief_timeout: Duration::from_secs(60),
+            close_linger: Duration::from_secs(3),
         }
     }
+}
+
+/// Caps of the filter language. A filter beyond them is refused with an error; an entry whose
+/// evaluation goes beyond them does not match and is counted by the filter.
+pub mod kfl {
+    /// Bytes of a filter's text. The longest filter in users' notes is 400 bytes.
+    pub const TEXT: usize = 16 << 10;
+    /// Brackets within brackets. Bounds the recursion of parser, checker and evaluation.
+    pub const DEPTH: usize = 64;
+    /// Prefix operators in a row (`!!!x`).
+    pub const PREFIXES: usize = 64;
+    /// Nodes of a filter once its macros are expanded: bounds macros that use macros twice.
+    pub const NODES: usize = 4096;
+    /// Macros within macros.
+    pub const MACRO_DEPTH: usize = 8;
+    /// Regular expressions in one filter.
+    pub const REGEXES: usize = 64;
+    /// Bytes of one compiled regular expression.
+    pub const REGEX_SIZE: usize = 256 << 10;
+    /// Bytes that one regular expression may use as its search cache.
+    pub const REGEX_CACHE: usize = 512 << 10;
+    /// Brackets within brackets of a regular expression.
+    pub const REGEX_DEPTH: u32 = 64;
+    /// Work units of one evaluation, about 50 ns each: an entry costs 10 ms at most.
+    pub const WORK: u32 = 200_000;
+    /// Bytes that a plain text search looks at per work unit.
+    pub const SEARCH_BYTES_PER_UNIT: usize = 256;
+    /// Bytes that a regular expression or a JSON or XML reader looks at per work unit.
+    pub const PARSE_BYTES_PER_UNIT: usize = 64;
+    /// Bytes of one text or body that are searched; what lies beyond is not looked at. The same as
+    /// the most that a decoded body may have, so that nothing is missed by default.
+    pub const SEARCH: usize = 4 << 20;
+    /// Bytes of a body that `json()` and `xml()` read; a longer one counts as missing.
+    pub const DOCUMENT: usize = 1 << 20;
+    /// Elements within elements of a document that `xml()` reads.
+    pub const DOCUMENT_DEPTH: usize = 64;
+    /// Values that one `..name` or `.*` selection yields; the rest is not looked at.
+    pub const SELECTED: usize = 1024;
+    /// Bytes that a short error (websocket close frame) may have: the protocol allows 123.
+    pub const SHORT_ERROR: usize = 120;
+    /// Candidates that a completion returns.
+    pub const COMPLETIONS: usize = 200;
 }

@@ -1,1 +1,60 @@
 //! Gives each packet its connection, pairs the two ends of a local one, and ages connections out.
+//!
+//! Invariant: one connection, one id, one shard, whichever of its (at most two) sockets showed the
+//! packet; two connections that share a tuple at the same time never share an id.
+
+mod fingerprint;
+mod link;
+mod listeners;
+mod metrics;
+mod router;
+mod table;
+
+use crate::model::{ConnectionId, Direction, DropReason, Packet};
+use crate::wire::Headers;
+
+pub use metrics::{TcpMetrics, TcpReport};
+pub use router::{Router, RouterConfig};
+pub use table::LruTable;
+
+/// At the client's socket, or seen by an observer without a socket (a capture file).
+pub const CLIENT_VANTAGE: u8 = 0;
+/// At the server's socket.
+pub const SERVER_VANTAGE: u8 = 1;
+
+/// What becomes of a packet.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every value is the large one, and boxing it costs an allocation")]
+pub enum Routed {
+    /// Goes to a shard.
+    To {
+        /// Which one.
+        shard: usize,
+        /// The packet and what was found out.
+        packet: RoutedPacket,
+    },
+    /// Was left out; the caller counts it.
+    Dropped(DropReason),
+}
+
+/// A packet with its place in a connection.
+#[derive(Debug)]
+pub struct RoutedPacket {
+    /// The connection it belongs to.
+    pub connection: ConnectionId,
+    /// [`CLIENT_VANTAGE`] or [`SERVER_VANTAGE`]; who is the client is a guess when capture began mid-stream.
+    pub vantage: u8,
+    /// Direction of travel, under the same guess.
+    pub direction: Direction,
+    /// Whether this is the first packet of the connection that the router saw.
+    pub first: bool,
+    /// A connection of the same shard that was evicted to make room for this one.
+    pub replaces: Option<ConnectionId>,
+    /// The packet's headers.
+    pub headers: Headers,
+    /// The packet.
+    pub packet: Packet,
+}
+
+#[cfg(test)]
+mod tests;

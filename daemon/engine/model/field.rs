@@ -3,9 +3,13 @@
 //! Fields common to all entries are listed in `kfl::fields`, those of a protocol in its own
 //! dissector folder. Parser, type checker, completion, documentation and selectors read these rows.
 
+use std::net::IpAddr;
+
+use compact_str::CompactString;
+
 use super::{Entry, Timestamp, Value};
 
-/// The static type of a field.
+/// The static type of a field: which operators it takes, and its value where an entry lacks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FieldType {
     /// True or false.
@@ -49,6 +53,8 @@ pub enum FieldValue<'a> {
     Tree(&'a Value),
     /// Two texts as a list, for `namespaces`, `pods`, `services`.
     Pair(&'a str, &'a str),
+    /// An address; text to the language, but never written out on the common path.
+    Ip(IpAddr),
 }
 
 /// Where a field's value comes from.
@@ -56,6 +62,8 @@ pub enum FieldValue<'a> {
 pub enum FieldSource {
     /// Computed from the entry without allocating.
     Get(for<'a> fn(&'a Entry) -> FieldValue<'a>),
+    /// A text put together from the entry; allocates beyond 24 bytes.
+    Text(fn(&Entry) -> CompactString),
     /// A dotted path into the message tree: `request.…` or `response.…`.
     Path(&'static str),
     /// Known to the language, but nothing produces it yet: always the type's default.
@@ -75,4 +83,21 @@ pub struct Field {
     pub doc: &'static str,
     /// A filter that uses it.
     pub example: &'static str,
+}
+
+impl FieldType {
+    /// Name in error messages and documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Float => "float",
+            Self::Str => "string",
+            Self::Bytes => "bytes",
+            Self::Timestamp => "timestamp",
+            Self::StrList => "list of strings",
+            Self::StrMap => "map of strings",
+            Self::Any => "any",
+        }
+    }
 }

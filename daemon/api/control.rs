@@ -1,0 +1,75 @@
+//! What the routes need from the daemon; `app` implements it, tests fake it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access::{Caller, Role};
+use super::schema::{Doctor, Flow, NewToken, Status, TokenInfo};
+use crate::engine::kfl::Filter;
+use crate::engine::model::{Entry, EntryId};
+
+/// Why the daemon could not do what a request asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request is not possible as written.
+    #[error("{0}")]
+    Invalid(String),
+    /// It exists already, or something else is under way.
+    #[error("{0}")]
+    Conflict(String),
+    /// That part of the daemon is off or broken at the moment.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Anything else; logged, with the text shown to the caller.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The running daemon. Calls are short and may come from any thread.
+pub trait Control: Send + Sync {
+    /// Stages, queues, drops, rungs.
+    fn status(&self) -> Status;
+    /// Whether packets are dissected.
+    fn dissection_enabled(&self) -> bool;
+    /// Pauses or resumes dissection, and announces it on the tap.
+    fn set_dissection(&self, enabled: bool) -> Result<(), ControlError>;
+    /// Live L4 connections.
+    fn flows(&self) -> Vec<Flow>;
+    /// Which mechanism does each job, and why not a better one.
+    fn doctor(&self) -> Doctor;
+    /// All metrics in Prometheus' text format.
+    fn metrics_text(&self) -> String;
+}
+
+/// Stored entries, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// What was found.
+    pub entries: Vec<Arc<Entry>>,
+    /// Where the next page begins (`before` of the next call); `None` when there is nothing older.
+    pub next: Option<u64>,
+}
+
+/// Entries that were kept. Calls may take long and are made on threads for blocking work.
+pub trait History: Send + Sync {
+    /// Up to `limit` matching entries with a `seq` below `before`. A search that looked at many
+    /// entries without success may return early with fewer and `next` set.
+    fn newest_first(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, ControlError>;
+    /// One entry.
+    fn get(&self, id: &EntryId) -> Result<Option<Arc<Entry>>, ControlError>;
+}
+
+/// Bearer tokens. Calls may touch the disk and are made on threads for blocking work.
+pub trait Tokens: Send + Sync {
+    /// Whose token it is, if it is one; in constant time.
+    fn verify(&self, token: &str) -> Option<Caller>;
+    /// All tokens, without their secrets.
+    fn list(&self) -> Result<Vec<TokenInfo>, ControlError>;
+    /// Makes a token; the answer holds the only copy of its secret.
+    fn create(&self, name: &str, role: Role, lifetime: Option<Duration>) -> Result<NewToken, ControlError>;
+    /// Ends a token; `false` when there is none with that id or name.
+    fn revoke(&self, id: &str) -> Result<bool, ControlError>;
+}

@@ -1,0 +1,176 @@
+//! The routes, by role, and what they share.
+
+mod control;
+mod entries;
+mod pages;
+mod query;
+mod stream;
+mod tokens;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Extension, Json, Router};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::access::{Access, Role};
+use super::control::{Control, History, Tokens};
+use super::fault::Fault;
+use super::guard;
+use super::schema::Envelope;
+use super::throttle::Throttle;
+use crate::engine::kfl;
+use crate::engine::model::Timestamp;
+use crate::runtime::{Shutdown, clock};
+use crate::tap::Tap;
+use crate::telemetry::Metrics;
+
+/// Bytes of a request's body. The largest is a filter or a token's name.
+const MAX_BODY: usize = 64 << 10;
+
+/// What all routes share.
+pub struct Api {
+    pub(super) control: Arc<dyn Control>,
+    pub(super) history: Arc<dyn History>,
+    pub(super) tokens: Arc<dyn Tokens>,
+    pub(super) tap: Tap,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) access: Access,
+    pub(super) macros: ArcSwap<kfl::Macros>,
+    pub(super) throttle: Throttle,
+    pub(super) started: Timestamp,
+}
+
+impl Api {
+    /// Puts the parts together; `started` is now.
+    pub fn new(
+        control: Arc<dyn Control>,
+        history: Arc<dyn History>,
+        tokens: Arc<dyn Tokens>,
+        tap: Tap,
+        metrics: Arc<Metrics>,
+        access: Access,
+    ) -> Self {
+        Self {
+            control,
+            history,
+            tokens,
+            tap,
+            metrics,
+            access,
+            macros: ArcSwap::default(),
+            throttle: Throttle::default(),
+            started: clock::now(),
+        }
+    }
+
+    /// Sets the macros that filters may use, at start and on reload.
+    pub fn set_macros(&self, macros: kfl::Macros) {
+        self.macros.store(Arc::new(macros));
+    }
+
+    pub(super) fn parse(&self, text: &str) -> Result<kfl::Filter, kfl::KflError> {
+        let macros = kfl::Macros::clone(&self.macros.load());
+        kfl::Filter::parse(text, &kfl::Context { now: clock::now(), macros })
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// What websocket tasks need beside the API: they outlive their connection's task.
+#[derive(Clone)]
+pub(super) struct Lifetime {
+    pub(super) shutdown: Shutdown,
+    /// Held while a websocket lives, so that shutdown waits for it.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+pub(super) fn router(api: Arc<Api>, shutdown: &Shutdown, alive: mpsc::Sender<()>) -> Router {
+    let lifetime = Lifetime { shutdown: shutdown.clone(), alive };
+    Router::new()
+        .merge(open())
+        .merge(guarded(&api, Role::Viewer, viewer()))
+        .merge(guarded(&api, Role::Operator, operator()))
+        .merge(guarded(&api, Role::Admin, admin()))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(lifetime))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(Arc::clone(&api), guard::check_site))
+        .layer(map_response(pages::security_headers))
+        .with_state(api)
+}
+
+fn guarded(api: &Arc<Api>, role: Role, routes: Router<Arc<Api>>) -> Router<Arc<Api>> {
+    routes.route_layer(from_fn_with_state((Arc::clone(api), role), guard::require))
+}
+
+fn open() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/", get(pages::landing))
+        .route("/openapi.yaml", get(pages::openapi))
+        .route("/api/health", get(pages::health))
+}
+
+fn viewer() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/ws", any(stream::base))
+        .route("/wsFull", any(stream::full))
+        .route("/api/ws", any(stream::base))
+        .route("/api/wsFull", any(stream::full))
+        .route("/api/info", get(pages::info))
+        .route("/api/query/validate", get(query::validate))
+        .route("/query/validate", get(query::validate))
+
+
+        .route("/api/v1/kfl/complete", get(query::complete))
+        .route("/api/v1/kfl/fields", get(query::fields))
+        .route("/api/v1/entries", get(entries::list))
+        .route("/api/v1/entries/{*id}", get(entries::one))
+        .route("/api/v1/flows", get(control::flows))
+        .route("/api/v1/status", get(control::status))
+        .route("/api/v1/doctor", get(control::doctor))
+        .route("/metrics", get(control::metrics))
+        .route("/mcp/dissection", get(control::dissection))
+}
+
+fn operator() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/mcp/dissection/enable", post(control::enable))
+        .route("/mcp/dissection/disable", post(control::disable))
+}
+
+fn admin() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{id}", axum::routing::delete(tokens::revoke))
+}
+
+/// The envelope around an answer.
+fn enveloped<T: Serialize>(data: T) -> Json<Envelope<T>> {
+    Json(Envelope { success: true, data: Some(data), error: None })
+}
+
+/// Runs what may block on a thread for such work.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Fault::internal(format!("the work for this request broke off: {error}")))
+}
+
+async fn unknown(method: Method, uri: Uri) -> Response {
+    Fault::not_found(format!("there is no {method} {}; /openapi.yaml lists what there is", uri.path())).into_response()
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    Fault::method_not_allowed(format!("{} does not take {method}; see /openapi.yaml", uri.path())).into_response()
+}

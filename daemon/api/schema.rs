@@ -1,0 +1,385 @@
+//! The JSON of requests and answers, shared by daemon, command line and tests.
+//!
+//! Entries are not here: `engine::present` writes them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::access::Role;
+
+/// The envelope of all answers of Remora's own routes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Whether `data` is there.
+    pub success: bool,
+    /// The answer.
+    pub data: Option<T>,
+    /// Why there is none.
+    pub error: Option<ErrorBody>,
+}
+
+/// The error of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// For programs: `NOT_FOUND`, `BAD_REQUEST`, ...
+    pub code: String,
+    /// For people: what is wrong and what to do.
+    pub message: String,
+}
+
+/// `GET /api/health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `healthy` whenever the daemon answers.
+    pub status: String,
+    /// Present time, RFC 3339.
+    pub timestamp: String,
+}
+
+/// `GET /api/info`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Info {
+    /// Version of the daemon.
+    pub version: String,
+    /// Such as `2h15m30s`.
+    pub uptime: String,
+    /// RFC 3339.
+    pub started_at: String,
+}
+
+/// `GET /api/v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// `ok`, `issues` or `error`.
+    pub status: String,
+    /// One line for a person.
+    pub message: String,
+    /// Number of things that are wrong.
+    pub error_count: u64,
+    /// Such as `2h15m30s`.
+    pub uptime: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Name of the node.
+    pub node: String,
+    /// Whether packets are dissected.
+    pub dissection_enabled: bool,
+    /// The parts of the data path.
+    pub stages: Vec<StageStatus>,
+    /// Queues between them.
+    pub queues: Vec<QueueStatus>,
+    /// What was lost, by reason; zeros included.
+    pub drops: Vec<DropStatus>,
+    /// Mechanism in use per capture job.
+    pub rungs: Vec<RungStatus>,
+    /// Live subscribers; filled by the API.
+    pub stream: StreamStatus,
+}
+
+/// One part of the data path.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StageStatus {
+    /// `capture`, `pipeline`, `resolve`, `store`, `stream`.
+    pub name: String,
+    /// `ok`, `degraded`, `paused`, `off`.
+    pub state: String,
+    /// One line for a person; may be empty.
+    pub detail: String,
+    /// Its main numbers by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueStatus {
+    /// Which.
+    pub name: String,
+    /// Items waiting.
+    pub items: u64,
+    /// Bytes waiting.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub capacity_bytes: u64,
+}
+
+/// One reason for losses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DropStatus {
+    /// Name of the reason.
+    pub reason: String,
+    /// How much since the start, in the unit of the reason.
+    pub count: u64,
+    /// The stage that dropped.
+    pub stage: String,
+    /// Unit and meaning in words.
+    pub meaning: String,
+}
+
+/// The mechanism in use for a capture job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RungStatus {
+    /// `packets`, `owner`, ...
+    pub job: String,
+    /// Name of the mechanism; empty when none works.
+    pub mechanism: String,
+    /// Whether it is the best one there is.
+    pub best: bool,
+    /// Why no better one is in use; empty for the best.
+    pub why: String,
+}
+
+/// Live subscribers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StreamStatus {
+    /// How many.
+    pub subscribers: u64,
+    /// Distinct filters among them.
+    pub filters: u64,
+    /// Entries delivered since the start.
+    pub delivered: u64,
+    /// Number of the newest entry.
+    pub newest_seq: u64,
+}
+
+/// `GET /api/v1/doctor`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Doctor {
+    /// Whether everything works by its best mechanism.
+    pub healthy: bool,
+    /// One line for a person.
+    pub summary: String,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Each job of capture and attribution.
+    pub jobs: Vec<DoctorJob>,
+    /// Anything else worth knowing: losses, limits, missing privileges.
+    pub findings: Vec<Finding>,
+}
+
+/// How one job is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DoctorJob {
+    /// `packets`, `owner`, ...
+    pub job: String,
+    /// `ok`, `degraded`, `off`.
+    pub state: String,
+    /// Mechanism in use; empty when none works.
+    pub mechanism: String,
+    /// All mechanisms, best first, with what came of trying them.
+    pub attempts: Vec<Attempt>,
+    /// What the user can do; empty when nothing is to be done.
+    pub advice: String,
+}
+
+/// A mechanism that was tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attempt {
+    /// Its name.
+    pub mechanism: String,
+    /// `in use`, `not tried`, or why it does not work.
+    pub outcome: String,
+}
+
+/// One thing worth knowing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Finding {
+    /// `info`, `warning`, `error`.
+    pub severity: String,
+    /// What.
+    pub what: String,
+    /// What the user can do.
+    pub advice: String,
+}
+
+/// `GET /api/v1/flows`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flows {
+    /// Busiest first.
+    pub flows: Vec<Flow>,
+    /// How many match, shown or not.
+    pub total: u64,
+    /// Whether `limit` cut the list.
+    pub truncated: bool,
+}
+
+/// One L4 connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Flow {
+    /// Id of the connection, as in entries.
+    pub id: String,
+    /// `tcp`, `udp`.
+    pub protocol: String,
+    /// L7 protocol once detected; empty before.
+    pub application: String,
+    /// TCP state in lower case; empty for others.
+    pub state: String,
+    /// Who opened it.
+    pub client: FlowEnd,
+    /// Who was called.
+    pub server: FlowEnd,
+    /// When its first packet was seen, RFC 3339.
+    pub started_at: String,
+    /// When its last packet was seen, RFC 3339.
+    pub last_seen_at: String,
+    /// TCP metrics by name; durations in microseconds end in `_us`.
+    pub tcp: BTreeMap<String, u64>,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlowEnd {
+    /// Address.
+    pub ip: String,
+    /// Port.
+    pub port: u16,
+    /// Best name; may be empty.
+    pub name: String,
+    /// Process id; 0 when not on this host or not known.
+    pub pid: u32,
+    /// Process name; may be empty.
+    pub process: String,
+    /// systemd unit; may be empty.
+    pub unit: String,
+    /// Container id; may be empty.
+    pub container_id: String,
+    /// Packets it sent.
+    pub packets: u64,
+    /// Bytes it sent, IP headers included.
+    pub bytes: u64,
+}
+
+/// `GET /api/query/validate`: Kubeshark's shape, without envelope.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Validation {
+    /// Whether the filter can be used.
+    pub valid: bool,
+    /// What is wrong; empty for a valid one.
+    pub message: String,
+    /// Byte offsets of what is wrong.
+    pub span: Option<Range<usize>>,
+    /// Line from 1; 0 for a valid one.
+    pub line: usize,
+    /// Column in characters from 1; 0 for a valid one.
+    pub column: usize,
+    /// What could stand there.
+    pub expected: Vec<String>,
+    /// Ways out.
+    pub hints: Vec<String>,
+}
+
+/// A word that fits at the cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Candidate {
+    /// What is inserted.
+    pub text: String,
+    /// `field`, `function`, `operator`, ...
+    pub kind: String,
+    /// One line of documentation.
+    pub doc: String,
+}
+
+/// `GET /api/v1/kfl/complete`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Completion {
+    /// Bytes of the filter that a candidate replaces.
+    pub replace: Range<usize>,
+    /// Best first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A field of the filter language.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FieldInfo {
+    /// Name in a filter.
+    pub name: String,
+    /// Static type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// One sentence.
+    pub doc: String,
+    /// A filter that uses it.
+    pub example: String,
+    /// Whether something fills it yet.
+    pub available: bool,
+}
+
+/// `GET /mcp/dissection`: Kubeshark's shape, without envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DissectionState {
+    /// Whether packets are dissected.
+    pub enabled: bool,
+}
+
+/// `POST /mcp/dissection/enable` and `/disable`: Kubeshark's shape, without envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DissectionChange {
+    /// Whether it was done.
+    pub success: bool,
+    /// The state afterwards.
+    pub enabled: bool,
+}
+
+/// A token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenInfo {
+    /// Id for revoking.
+    pub id: String,
+    /// Given at creation.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339; from then on it is refused. `None` for never.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+}
+
+/// Body of `POST /api/v1/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// For people, such as `ci`.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// Seconds until it is refused; never without.
+    #[serde(default)]
+    pub expires_in: Option<u64>,
+}
+
+/// Answer of `POST /api/v1/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewToken {
+    /// The only copy of the secret; only its hash is stored.
+    pub token: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub info: TokenInfo,
+}

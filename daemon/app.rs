@@ -1,1 +1,0 @@
-//! Wires every subsystem; the only module that knows them all.

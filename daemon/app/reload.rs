@@ -1,0 +1,111 @@
+//! SIGHUP: reads the configuration again and applies what can change while running.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+
+use super::control::Running;
+use crate::capture::{Capture, Scope, ScopeLists};
+use crate::config::{CaptureConfig, Config, ScopeConfig, Sources};
+use crate::runtime::notify;
+use crate::telemetry::{Metric, logs};
+
+/// Applies new configuration; keeps the old one when the new one is wrong.
+#[derive(Debug)]
+pub(super) struct Reload {
+    present: Mutex<Config>,
+    sources: Sources,
+    capture: Arc<Mutex<Option<Capture>>>,
+    running: Arc<Running>,
+}
+
+impl Reload {
+    pub(super) fn new(
+        present: Config,
+        sources: Sources,
+        capture: Arc<Mutex<Option<Capture>>>,
+        running: &Arc<Running>,
+    ) -> Self {
+        Self { present: Mutex::new(present), sources, capture, running: Arc::clone(running) }
+    }
+
+    /// One reload, with its result in the log and the metrics.
+    pub(super) fn run(&self) {
+        notify::reloading();
+        match self.apply() {
+            Ok(later) => {
+                self.running.metrics.add(Metric::ConfigReloads, 1);
+                tracing::info!("configuration reloaded");
+                if !later.is_empty() {
+                    tracing::warn!("changes in {} take effect after a restart", later.join(", "));
+                }
+            }
+            Err(error) => {
+                self.running.metrics.add(Metric::ConfigReloadFailures, 1);
+                tracing::error!("configuration not reloaded, the old one stays: {error:#}");
+            }
+        }
+        notify::ready();
+    }
+
+    /// Returns the sections whose changes need a restart.
+    fn apply(&self) -> Result<Vec<&'static str>> {
+        let new = Config::load(&self.sources)?;
+        let scope = scope(&new.capture)?;
+        logs::set_level(&new.log.level)?;
+        if let Some(capture) = self.capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            capture.set_scope(&scope)?;
+        }
+        self.running.store.set_limits(super::store_limits(&new));
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = needs_restart(&present, &new);
+        *present = new;
+        Ok(later)
+    }
+}
+
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let rings = |config: &Config| (config.capture.ring_size, config.capture.socket_ring_size);
+    let places = |config: &Config| (config.store.enabled, config.store.path.clone());
+    [
+        ("node", old.node != new.node),
+        ("listen", old.listen != new.listen),
+        ("access", old.access != new.access),
+        ("capture ring sizes", rings(old) != rings(new)),
+        ("dissection", old.dissection != new.dissection),
+        ("store.enabled or store.path", places(old) != places(new)),
+        ("stream", old.stream != new.stream),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
+}
+
+/// The kernel's form of the configured scope: cgroup paths become ids.
+pub(super) fn scope(config: &CaptureConfig) -> Result<Scope> {
+    Ok(Scope { include: lists(&config.include)?, exclude: lists(&config.exclude)? })
+}
+
+fn lists(config: &ScopeConfig) -> Result<ScopeLists> {
+    let networks = config.networks.iter().map(|network| network.to_string().parse());
+    Ok(ScopeLists {
+        cgroups: config.cgroups.iter().map(|name| cgroup_id(name)).collect::<Result<_>>()?,
+        ports: config.ports.clone(),
+        networks: networks.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A number is an id; a path is looked up below the cgroup2 root, whose inode numbers are the ids.
+fn cgroup_id(name: &str) -> Result<u64> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let root = Capture::cgroup2_root().context("no cgroup2 root to look up capture scope paths in")?;
+    let path = root.join(name.trim_start_matches('/'));
+    let path = if path.exists() { path } else { Path::new(name).to_path_buf() };
+    let found = std::fs::metadata(&path)
+        .with_context(|| format!("cgroup {name} of the capture scope: {} cannot be read", path.display()))?;
+    Ok(found.ino())
+}

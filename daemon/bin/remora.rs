@@ -1,2 +1,0 @@
-//! The command line: a client of the daemon's API.
-fn main() {}

@@ -1,0 +1,249 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use remora::api::Role;
+
+const EXAMPLES: &str = "\
+Examples:
+  remora tail                                        every call, one line each
+  remora tail 'http and response.status >= 500'      only failed ones
+  remora tail 'dst.processName == \"nginx\"' --json    full entries for a program
+  remora entries 'request.path.startsWith(\"/api\")'   calls that were kept, newest first
+  remora doctor                                      what is seen, what is not, and why
+
+The daemon is asked over its unix socket; root and members of group remora may do that. For another
+host give --address and --token.";
+
+/// Shows the API calls of this host.
+#[derive(Debug, Parser)]
+#[command(name = "remora", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON instead of text, one document per line where there are many
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: When,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the daemon is.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The daemon's unix socket
+    #[arg(long, global = true, env = "REMORA_SOCKET", default_value = "/run/remora/remora.sock", value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// The daemon's TCP address instead: http://127.0.0.1:8899 or https://HOST:PORT
+    #[arg(long, global = true, env = "REMORA_ADDRESS", value_name = "URL")]
+    pub(crate) address: Option<String>,
+    /// A token, needed from other hosts; better given in the environment than on the command line
+    #[arg(long, global = true, env = "REMORA_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Certificates to trust for https; the system's without
+    #[arg(long, global = true, env = "REMORA_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show calls as they happen
+    #[command(after_help = "Each line: time, method, status, duration, who asked -> who was asked, host and path, \
+        bytes asked and answered. A `!` marks errors, `~` cut or incomplete bodies.\n\n\
+        Examples:\n  remora tail\n  remora tail -n 10 'http and elapsed_time > 100000'\n  \
+        remora tail 'request.headers[\"User-Agent\"].contains(\"curl\")'\n  remora tail --json | jq .request.path")]
+    Tail(TailOptions),
+    /// Show calls that were kept, newest first
+    #[command(after_help = "Examples:\n  remora entries --limit 20\n  remora entries 'response.status == 404'\n  \
+        remora entries --before 1234        the page after the one that ended with `--before 1234`")]
+    Entries(EntriesOptions),
+    /// Show one call with everything known about it
+    Entry {
+        /// Its id, NODE/STREAM-INDEX, as `remora tail --json` and `remora entries` show it
+        id: String,
+    },
+    /// Show live connections, busiest first
+    #[command(after_help = "Examples:\n  remora flows\n  remora flows --port 443\n  remora flows --process nginx")]
+    Flows(FlowsOptions),
+    /// Show what runs, and what was lost
+    Status,
+    /// Explain what is seen, what is not, and what to do about it
+    Doctor,
+    /// Pause or resume dissection; connections are counted all the time
+    Dissection {
+        #[command(subcommand)]
+        command: DissectionCommand,
+    },
+    /// Manage tokens for callers on other hosts (admins only)
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Help with filters
+    Kfl {
+        #[command(subcommand)]
+        command: KflCommand,
+    },
+    /// Print a completion script
+    #[command(after_help = "Example:\n  remora completions bash > /etc/bash_completion.d/remora")]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  remora man > /usr/local/share/man/man1/remora.1")]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailOptions {
+    /// Which calls; all without
+    #[arg(value_name = "KFL")]
+    pub(crate) filter: Option<String>,
+    /// End after this many
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Print base entries (the rows of a list) as JSON
+    #[arg(long)]
+    pub(crate) base: bool,
+    /// With --json or --base: also print notices (gaps, pauses) as {"notice":...}
+    #[arg(long)]
+    pub(crate) notices: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EntriesOptions {
+    /// Which calls; all without
+    #[arg(value_name = "KFL")]
+    pub(crate) filter: Option<String>,
+    /// How many
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: u64,
+    /// Only older ones than this cursor, which the page before ended with
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) before: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlowsOptions {
+    /// How many
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: u64,
+    /// tcp or udp
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// With this address at either end
+    #[arg(long)]
+    pub(crate) ip: Option<std::net::IpAddr>,
+    /// With this port at either end
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// With this process id at either end
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    /// With this process name at either end
+    #[arg(long)]
+    pub(crate) process: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum DissectionCommand {
+    /// Stop making entries; connections are still counted
+    Pause,
+    /// Make entries again
+    Resume,
+    /// Say whether it is on
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token; it is printed once and only its hash is kept
+    #[command(after_help = "Example:\n  remora token create ci --role viewer --expires 30d")]
+    Create {
+        /// What it is for
+        name: String,
+        /// What it allows: viewer (secrets hidden), operator, admin
+        #[arg(long, default_value = "viewer")]
+        role: Role,
+        /// After how long it ends: 12h, 30d; never without
+        #[arg(long, value_name = "DURATION", value_parser = seconds)]
+        expires: Option<u64>,
+    },
+    /// List tokens, without their secrets
+    List,
+    /// End a token
+    Revoke {
+        /// Its id or name
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KflCommand {
+    /// Say whether a filter is right, and where it is not
+    Check {
+        /// The filter
+        #[arg(value_name = "KFL")]
+        filter: String,
+    },
+    /// Show what may stand at a place of a filter
+    Complete {
+        /// The filter so far
+        #[arg(value_name = "KFL")]
+        filter: String,
+        /// The place, in bytes; the end without
+        #[arg(long)]
+        pos: Option<usize>,
+    },
+    /// List all fields
+    Fields,
+}
+
+/// `90s`, `15m`, `12h`, `30d` in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no duration; write 90s, 15m, 12h or 30d");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86400,
+        _ => return Err(wrong()),
+    };
+    // The last character was one of the ASCII letters above.
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_words_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(["90s", "15m", "12h", "30d"].map(seconds), [Ok(90), Ok(900), Ok(43200), Ok(2_592_000)]);
+        for wrong in ["", "5", "d", "-1d", "1w", "99999999999999999999d", "é"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line: a client of the daemon's API.
+
+#![deny(unsafe_code)]
+
+mod client;
+mod command;
+mod doctor;
+mod entries;
+mod failure;
+mod filter;
+mod flows;
+mod line;
+mod paint;
+mod status;
+mod tail;
+mod tokens;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use client::Client;
+use command::{Arguments, Command, DissectionCommand};
+use failure::Failure;
+use paint::Paint;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).report(),
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        Command::Completions { shell } => {
+            let mut to = std::io::stdout();
+            clap_complete::generate(*shell, &mut Arguments::command(), "remora", &mut to);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let client = Client::new(&arguments.connection)?;
+    let paint = Paint::new(arguments.color);
+    let json = arguments.json;
+    match arguments.command {
+        Command::Tail(options) => tail::run(&client, &options, json, paint).await?,
+        Command::Entries(options) => entries::list(&client, &options, json, paint).await?,
+        Command::Entry { id } => entries::one(&client, &id, json, paint).await?,
+        Command::Flows(options) => flows::run(&client, &options, json).await?,
+        Command::Status => return status::run(&client, json, paint).await,
+        Command::Doctor => return doctor::run(&client, json, paint).await,
+        Command::Dissection { command } => dissection(&client, command, json).await?,
+        Command::Token { command } => tokens::run(&client, command, json).await?,
+        Command::Kfl { command } => return filter::run(&client, command, json, paint).await,
+        Command::Completions { .. } | Command::Man => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn dissection(client: &Client, command: DissectionCommand, json: bool) -> Result<(), Failure> {
+    let answer = match command {
+        DissectionCommand::Pause => client.plain("POST", "/mcp/dissection/disable", None).await?,
+        DissectionCommand::Resume => client.plain("POST", "/mcp/dissection/enable", None).await?,
+        DissectionCommand::Status => client.plain("GET", "/mcp/dissection", None).await?,
+    };
+    if json {
+        println!("{answer}");
+    } else if answer["enabled"] == true {
+        println!("dissection is on: calls are shown as they happen");
+    } else {
+        println!("dissection is paused: connections are still counted; `remora dissection resume` turns it on");
+    }
+    Ok(())
+}

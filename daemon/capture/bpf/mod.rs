@@ -1,0 +1,34 @@
+//! The kernel side of capture: `load` and `attach` call libbpf, `ring` reads, `abi` decodes.
+
+mod abi;
+mod attach;
+mod load;
+mod ring;
+
+pub(super) use abi::{
+    PacketCounts, PacketDecoder, packet_counts, scope_bits, scope_network_key, socket_counts, socket_record,
+};
+pub(super) use attach::{Attached, attach_all, run_iterator};
+pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket};
+pub(super) use ring::{Batch, ReaderHandle, spawn_reader};
+
+/// Types that the build generates out of `bpf/abi/*.h` (through the objects' BTF).
+#[allow(
+    dead_code,
+    unsafe_code,
+    unreachable_pub,
+    unused_imports,
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks,
+    reason = "generated"
+)]
+mod generated {
+    pub(super) mod packet {
+        include!(concat!(env!("OUT_DIR"), "/packet.skel.rs"));
+    }
+    pub(super) mod socket {
+        include!(concat!(env!("OUT_DIR"), "/socket.skel.rs"));
+    }
+}

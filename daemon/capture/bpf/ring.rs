@@ -1,0 +1,189 @@
+//! The thread that reads one ring: who wakes it, when it naps, when it blocks.
+//!
+//! A wake-up costs a workload ten times what a small packet's copy costs, so the kernel wakes the
+//! reader only when it sleeps. Awake, the reader looks every [`NAP`] and goes to sleep after
+//! [`IDLE_ROUNDS`] empty looks: an idle host sees no wake-up at all, a busy one a thousand looks a
+//! second, and a lone packet is read at once.
+
+use std::cell::RefCell;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use libbpf_rs::{AsRawLibbpf, MapCore, Object, RingBufferBuilder};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{Attached, Loaded};
+use crate::capture::CaptureError;
+use crate::runtime::spawn_thread;
+
+/// How long an awake reader waits before it looks again: the latency that batching costs.
+const NAP: Duration = Duration::from_millis(1);
+/// Empty looks after which the reader sleeps.
+const IDLE_ROUNDS: u32 = 4;
+/// Records between two flushes under load.
+const BATCH: usize = 1024;
+
+/// What is done with the records of a ring.
+pub(in crate::capture) trait Batch {
+    /// One record.
+    fn record(&mut self, bytes: &[u8]);
+    /// No more records for now. Returns how long the reader may sleep; `None`: until the next record.
+    fn end(&mut self) -> Option<Duration>;
+}
+
+/// Tells a reader to stop, wherever it waits.
+#[derive(Debug)]
+pub(in crate::capture) struct StopSignal {
+    stopping: AtomicBool,
+    event: EventFd,
+}
+
+impl StopSignal {
+    pub(in crate::capture) fn new() -> Result<Self, CaptureError> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|error| CaptureError::Thread { error: error.into() })?;
+        Ok(Self { stopping: AtomicBool::new(false), event })
+    }
+
+    fn raise(&self) {
+        self.stopping.store(true, Ordering::Release);
+        // The counter cannot overflow: nobody else writes it.
+        let _ = self.event.write(1);
+    }
+}
+
+/// A running reader; owns the programs through its thread.
+#[derive(Debug)]
+pub(in crate::capture) struct ReaderHandle {
+    thread: Option<std::thread::JoinHandle<()>>,
+    stop: Arc<StopSignal>,
+}
+
+impl ReaderHandle {
+    /// Detaches the programs, delivers what they left in the ring, ends the thread. Idempotent.
+    pub(in crate::capture) fn stop(&mut self) {
+        self.stop.raise();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the reader was already reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ReaderHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Starts the thread that reads the ring of `loaded` until it is stopped, and keeps its programs
+/// attached for as long.
+pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
+    name: &'static str,
+    loaded: Loaded,
+    attached: Attached,
+    batch: B,
+) -> Result<ReaderHandle, CaptureError> {
+    let stop = Arc::new(StopSignal::new()?);
+    let ring = loaded.map(loaded.ring)?;
+    let signal = Arc::clone(&stop);
+    let (ready, started) = sync_channel(1);
+    let body = move || {
+        let batch = RefCell::new(batch);
+        let receive = |bytes: &[u8]| {
+            batch.borrow_mut().record(bytes);
+            0
+        };
+        let mut builder = RingBufferBuilder::new();
+        let reader = builder.add(&ring, receive).map(|_| ()).and_then(|()| builder.build());
+        let (reader, awake) = match (reader, awake_flag(&loaded.object, loaded.awake_offset)) {
+            (Ok(reader), Some(awake)) => (reader, awake),
+            (Err(error), _) => return drop(ready.send(Err(CaptureError::Ring { name: loaded.ring, error }))),
+            (_, None) => return drop(ready.send(Err(CaptureError::Map { name: ".bss".to_owned() }))),
+        };
+        // The starter waits for this.
+        let _ = ready.send(Ok(()));
+        let consume = || reader.consume_raw_n(BATCH).max(0) as usize;
+        read_until_stopped(&ring, awake, &signal, consume, || batch.borrow_mut().end());
+        drop(attached);
+        while consume() > 0 {
+            batch.borrow_mut().end();
+        }
+    };
+    let thread = spawn_thread(name, body).map_err(|error| CaptureError::Thread { error })?;
+    let handle = ReaderHandle { thread: Some(thread), stop };
+    match started.recv() {
+        Ok(result) => result.map(|()| handle),
+        Err(_) => {
+            Err(CaptureError::Thread { error: std::io::Error::other("the thread died while starting") })
+        }
+    }
+}
+
+fn read_until_stopped(
+    ring: &dyn MapCore,
+    awake: &AtomicU32,
+    stop: &StopSignal,
+    consume: impl Fn() -> usize,
+    end_batch: impl Fn() -> Option<Duration>,
+) {
+    awake.store(1, Ordering::SeqCst);
+    let mut idle_rounds = 0;
+    while !stop.stopping.load(Ordering::Acquire) {
+        let consumed = consume();
+        let may_sleep = end_batch();
+        if consumed >= BATCH {
+            continue;
+        }
+        idle_rounds = if consumed > 0 { 0 } else { idle_rounds + 1 };
+        if idle_rounds < IDLE_ROUNDS {
+            std::thread::sleep(NAP);
+            continue;
+        }
+        awake.store(0, Ordering::SeqCst);
+        // A program may have read the flag just before it was cleared, and then wakes nobody. Its
+        // record is visible within the first, short wait.
+        if wait(ring, stop, Some(NAP)) || wait(ring, stop, may_sleep) {
+            idle_rounds = 0;
+        }
+        awake.store(1, Ordering::SeqCst);
+    }
+}
+
+/// Blocks until the ring has data, a stop is wanted, or the time is over; says whether it has data.
+///
+/// Polls the map itself: libbpf's epoll instance forgets a ring that was once empty, and then misses
+/// records that were submitted without a wake-up.
+fn wait(ring: &dyn MapCore, stop: &StopSignal, at_most: Option<Duration>) -> bool {
+    let timeout = at_most
+        .map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time.max(NAP)).unwrap_or(PollTimeout::MAX));
+    let mut fds =
+        [PollFd::new(ring.as_fd(), PollFlags::POLLIN), PollFd::new(stop.event.as_fd(), PollFlags::POLLIN)];
+    // An interrupted wait is a short one: the caller looks and waits again.
+    let _ = poll(&mut fds, timeout);
+    fds[0].any().unwrap_or(false)
+}
+
+/// The word in the object's `.bss` by which a reader says that it is awake.
+#[allow(unsafe_code)]
+fn awake_flag(object: &Object, offset: usize) -> Option<&AtomicU32> {
+    let map = object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"))?;
+    let mut size = 0;
+    // SAFETY: the map belongs to a live object; libbpf returns the address and size of the pages
+    // that it shares with the kernel for this map, or null.
+    let section = unsafe {
+        libbpf_rs::libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &raw mut size)
+    };
+    let end = offset.checked_add(size_of::<AtomicU32>())?;
+    if section.is_null() || end > size as usize || !offset.is_multiple_of(align_of::<AtomicU32>()) {
+        return None;
+    }
+    // SAFETY: inside the section and aligned (checked above; the section is page-aligned); mapped as
+    // long as the object lives, whose borrow the result carries; the programs access it as a plain
+    // 32-bit word, and this process only through this atomic.
+    Some(unsafe { AtomicU32::from_ptr(section.cast::<u8>().add(offset).cast()) })
+}

@@ -1,0 +1,198 @@
+//! Which packets capture looks at: lists that the kernel checks, changeable at run time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use serde::{Deserialize, Serialize};
+
+use super::CaptureError;
+use super::bpf::{Loaded, scope_bits, scope_network_key};
+
+/// Which packets are captured.
+///
+/// A packet is captured if each kind of list in `include` that is not empty has an entry for it, and
+/// no list in `exclude` has one. Of two networks that hold the same address the smaller decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scope {
+    /// Only these.
+    pub include: ScopeLists,
+    /// Not these.
+    pub exclude: ScopeLists,
+}
+
+/// What a packet can be recognised by. At most 4096 cgroups and 4096 networks of each family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScopeLists {
+    /// cgroup v2 ids (inode numbers) of the socket's cgroup or of one that it is in.
+    pub cgroups: Vec<u64>,
+    /// Ports of either end, of the socket or of the packet.
+    pub ports: Vec<u16>,
+    /// Networks of either address of the packet.
+    pub networks: Vec<Network>,
+}
+
+/// An IP network, written `10.0.0.0/8`; an address alone is a network of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    ip: IpAddr,
+    prefix: u8,
+}
+
+/// A text that is no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no network: write it as 10.0.0.0/8 or fd00::/8")]
+pub struct NetworkError(String);
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || NetworkError(text.to_owned());
+        let (ip, prefix) = text.split_once('/').map_or((text, None), |(ip, prefix)| (ip, Some(prefix)));
+        let ip: IpAddr = ip.parse().map_err(|_| error())?;
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(bits), str::parse).map_err(|_| error())?;
+        if prefix > bits { Err(error()) } else { Ok(Self { ip, prefix }) }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NetworkError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+/// Key and verdict of each entry of one map.
+type Entries = BTreeMap<Vec<u8>, u32>;
+
+impl Scope {
+    fn entries<T>(
+        &self,
+        of: impl Fn(&ScopeLists) -> &Vec<T>,
+        key: impl Fn(&T) -> Option<Vec<u8>>,
+    ) -> Entries {
+        let mut entries = Entries::new();
+        for (lists, verdict) in [(&self.include, scope_bits::INCLUDE), (&self.exclude, scope_bits::EXCLUDE)] {
+            for key in of(lists).iter().filter_map(&key) {
+                *entries.entry(key).or_default() |= verdict;
+            }
+        }
+        entries
+    }
+
+    fn networks(&self, v4: bool) -> Entries {
+        self.entries(
+            |lists| &lists.networks,
+            |network| (network.ip.is_ipv4() == v4).then(|| scope_network_key(network.ip, network.prefix)),
+        )
+    }
+
+    /// Which lists hold anything.
+    fn lists(&self) -> u32 {
+        let bit = |is_set: bool, bit: u32| if is_set { bit } else { 0 };
+        bit(!self.include.cgroups.is_empty(), scope_bits::INCLUDE_CGROUPS)
+            | bit(!self.include.ports.is_empty(), scope_bits::INCLUDE_PORTS)
+            | bit(!self.include.networks.is_empty(), scope_bits::INCLUDE_NETWORKS)
+            | bit(!self.exclude.cgroups.is_empty(), scope_bits::EXCLUDE_CGROUPS)
+            | bit(!self.exclude.ports.is_empty(), scope_bits::EXCLUDE_PORTS)
+            | bit(!self.exclude.networks.is_empty(), scope_bits::EXCLUDE_NETWORKS)
+    }
+}
+
+/// The maps by which the kernel knows the scope.
+#[derive(Debug)]
+pub(super) struct ScopeMaps {
+    state: MapHandle,
+    cgroups: MapHandle,
+    ports: MapHandle,
+    networks4: MapHandle,
+    networks6: MapHandle,
+}
+
+impl ScopeMaps {
+    pub(super) fn of(loaded: &Loaded) -> Result<Self, CaptureError> {
+        Ok(Self {
+            state: loaded.map("scope_state")?,
+            cgroups: loaded.map("scope_cgroups")?,
+            ports: loaded.map("scope_ports")?,
+            networks4: loaded.map("scope_networks4")?,
+            networks6: loaded.map("scope_networks6")?,
+        })
+    }
+
+    /// Replaces the scope: what is new comes first and what is old goes last, so that a packet in
+    /// both scopes is captured all the time.
+    pub(super) fn set(&self, scope: &Scope) -> Result<(), CaptureError> {
+        let wanted = [
+            (&self.cgroups, scope.entries(|lists| &lists.cgroups, |id| Some(id.to_ne_bytes().to_vec()))),
+            (&self.ports, scope.entries(|lists| &lists.ports, |port| Some(port.to_ne_bytes().to_vec()))),
+            (&self.networks4, scope.networks(true)),
+            (&self.networks6, scope.networks(false)),
+        ];
+        let failed = |error| CaptureError::Scope { error };
+        for (map, entries) in &wanted {
+            for (key, verdict) in entries {
+                map.update(key, &verdict.to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
+            }
+        }
+        self.state
+            .update(&0_u32.to_ne_bytes(), &scope.lists().to_ne_bytes(), MapFlags::ANY)
+            .map_err(failed)?;
+        for (map, entries) in &wanted {
+            let old: Vec<_> = map.keys().filter(|key| !entries.contains_key(key)).collect();
+            for key in old {
+                map.delete(&key).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_read_and_written() {
+        for text in ["10.0.0.0/8", "fd00::/8", "0.0.0.0/0"] {
+            assert_eq!(text.parse::<Network>().expect("valid").to_string(), text);
+        }
+        assert_eq!("::1".parse::<Network>().expect("valid").to_string(), "::1/128");
+        for text in ["10.0.0.0/33", "fd00::/129", "10.0.0.0/", "host/8", ""] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_included_and_excluded_carries_both_verdicts() {
+        let lists = ScopeLists { ports: vec![80], ..ScopeLists::default() };
+        let scope = Scope { include: lists.clone(), exclude: lists };
+        let entries = scope.entries(|lists| &lists.ports, |port| Some(port.to_ne_bytes().to_vec()));
+        assert_eq!(
+            entries.values().copied().collect::<Vec<_>>(),
+            [scope_bits::INCLUDE | scope_bits::EXCLUDE]
+        );
+        assert_eq!(scope.lists(), scope_bits::INCLUDE_PORTS | scope_bits::EXCLUDE_PORTS);
+        assert_eq!(Scope::default().lists(), 0);
+    }
+}

@@ -1,0 +1,6 @@
+//! Kernel tests: they need root, and fail, not skip, where the kernel lacks something.
+
+mod exclusion;
+mod owners;
+mod packets;
+mod support;

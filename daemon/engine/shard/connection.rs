@@ -1,0 +1,339 @@
+//! One connection in a shard: accounting, reassembly, dissection and its end.
+
+use compact_str::CompactString;
+
+use super::endpoints::Endpoints;
+use super::{FlowInfo, FlowState, FlowTraffic, Sink};
+use crate::dissect::{Carrier, End, Input, ProtocolInfo, Session, Transaction};
+use crate::flow::{RoutedPacket, TcpMetrics};
+use crate::limits::Limits;
+use crate::model::{ConnectionId, Direction, DropReason, L4, Timestamp};
+use crate::reassembly::{Reassembler, Segment, StreamSink};
+use crate::wire::{TcpFlags, TcpHeader};
+
+/// What a connection may use while it works.
+pub(super) struct Turn<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) dissecting: bool,
+    pub(super) transactions: &'a mut Vec<Transaction>,
+    pub(super) sink: &'a mut dyn Sink,
+}
+
+/// Whether payload is looked at.
+///
+/// ```text
+///  Waiting --first data--> Active --no protocol fits, or the connection ended--> Off
+///     ^                       |
+///     +---- payload came while dissection is paused
+/// ```
+#[derive(Debug)]
+enum Dissection {
+    /// No data yet.
+    Waiting,
+    /// A session takes the bytes.
+    Active(Box<Session>),
+    /// Nobody wants the bytes any more.
+    Off,
+}
+
+/// What only TCP has.
+#[derive(Debug)]
+struct Tcp {
+    reassembler: Reassembler,
+    metrics: TcpMetrics,
+    dissection: Dissection,
+    /// The first byte of the connection was or will be seen.
+    from_start: bool,
+    /// Per direction: a FIN passed.
+    fins: [bool; 2],
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) stream: CompactString,
+    pub(super) next_index: u64,
+    /// Its place in the deadline queue.
+    pub(super) armed: Option<Timestamp>,
+    /// Last moved in the LRU order.
+    pub(super) touched: Timestamp,
+    protocol: L4,
+    ends: Endpoints,
+    /// The vantage that is accounted: the first one seen.
+    primary: u8,
+    traffic: [FlowTraffic; 2],
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    closed_at: Option<Timestamp>,
+    application: Option<&'static ProtocolInfo>,
+    tcp: Option<Box<Tcp>>,
+}
+
+impl Connection {
+    /// A connection that begins with `routed`, which is still to be taken.
+    pub(super) fn new(stream: CompactString, routed: &RoutedPacket) -> Self {
+        let at = routed.packet.at;
+        let tcp = routed.headers.tcp().map(|_| {
+            Box::new(Tcp {
+                reassembler: Reassembler::default(),
+                metrics: TcpMetrics::default(),
+                dissection: Dissection::Waiting,
+                from_start: false,
+                fins: [false, false],
+            })
+        });
+        Self {
+            id: routed.connection,
+            stream,
+            next_index: 0,
+            armed: None,
+            touched: at,
+            protocol: routed.headers.protocol(),
+            ends: Endpoints::new(routed),
+            primary: routed.vantage,
+            traffic: [FlowTraffic::default(); 2],
+            first_seen: at,
+            last_seen: at,
+            closed_at: None,
+            application: None,
+            tcp,
+        }
+    }
+
+    pub(super) fn ends(&self) -> &Endpoints {
+        &self.ends
+    }
+
+    /// Takes one packet.
+    pub(super) fn packet(&mut self, routed: &RoutedPacket, turn: &mut Turn<'_>) {
+        let at = routed.packet.at;
+        self.last_seen = self.last_seen.max(at);
+        self.ends.learn(routed);
+        if routed.vantage == self.primary {
+            let [up, down] = &mut self.traffic;
+            let traffic = if routed.direction == Direction::ToServer { up } else { down };
+            traffic.packets += 1;
+            traffic.bytes += u64::from(routed.packet.wire_len);
+        }
+        if let (Some(header), Some(tcp)) = (routed.headers.tcp(), &mut self.tcp) {
+            let hook = routed.packet.cookie.is_known().then_some(routed.packet.hook);
+            tcp.metrics.segment(routed.vantage, routed.direction, hook, &routed.headers, at);
+            if self.closed_at.is_none() {
+                self.segment(routed, header, turn);
+            }
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn advance(&mut self, now: Timestamp, turn: &mut Turn<'_>) {
+        self.with_stream(turn, |reassembler, feed| {
+            let limits = feed.limits;
+            reassembler.advance(now, limits, feed);
+        });
+        if let Some(Dissection::Active(session)) = self.tcp.as_mut().map(|tcp| &mut tcp.dissection) {
+            session.expire(now, turn.limits, turn.transactions);
+        }
+        self.finish_if_ended(now, turn);
+    }
+
+    /// When `advance` has something to do at the earliest.
+    pub(super) fn deadline(&self, limits: &Limits) -> Timestamp {
+        let mut deadline = self.over_at(limits);
+        let Some(tcp) = &self.tcp else { return deadline };
+        if let Some(hole) = tcp.reassembler.next_deadline(limits) {
+            deadline = deadline.min(hole);
+        }
+        if let Dissection::Active(session) = &tcp.dissection
+            && let Some(answer) = session.next_deadline()
+        {
+            deadline = deadline.min(answer);
+        }
+        deadline
+    }
+
+    /// Whether it may be forgotten at `now`.
+    pub(super) fn is_over(&self, now: Timestamp, limits: &Limits) -> bool {
+        self.over_at(limits) <= now
+    }
+
+    /// Ends dissection: hands out what is buffered and emits what is unfinished.
+    pub(super) fn close(&mut self, end: End, at: Timestamp, turn: &mut Turn<'_>) {
+        self.with_stream(turn, |reassembler, feed| reassembler.close(at, feed));
+        if let Some(tcp) = &mut self.tcp {
+            if let Dissection::Active(session) = &mut tcp.dissection {
+                session.close(end, at, turn.limits, turn.transactions);
+                self.application = session.protocol().or(self.application);
+            }
+            tcp.dissection = Dissection::Off;
+        }
+        self.closed_at.get_or_insert(at);
+    }
+
+    /// The connection for a reader.
+    pub(super) fn info(&self) -> FlowInfo {
+        let [mut to_server, mut to_client] = self.traffic;
+        if self.ends.swapped {
+            std::mem::swap(&mut to_server, &mut to_client);
+        }
+        FlowInfo {
+            id: self.id,
+            protocol: self.protocol.name(),
+            client: self.ends.client().into(),
+            server: self.ends.server().into(),
+            state: self.state(),
+            application: self.application.map(|info| info.key),
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            to_server,
+            to_client,
+            entries: self.next_index,
+            tcp: self.tcp.as_ref().map(|tcp| tcp.metrics.report()),
+        }
+    }
+
+    fn state(&self) -> FlowState {
+        let closing = self.tcp.as_ref().is_some_and(|tcp| tcp.fins != [false, false]);
+        match self.closed_at {
+            Some(_) => FlowState::Closed,
+            None if closing => FlowState::Closing,
+            None => FlowState::Open,
+        }
+    }
+
+    fn over_at(&self, limits: &Limits) -> Timestamp {
+        if let Some(at) = self.closed_at {
+            return at.plus(limits.close_linger);
+        }
+        let [up, down] = &self.traffic;
+        let brief = self.tcp.is_none() || up.packets == 0 || down.packets == 0;
+        self.last_seen.plus(if brief { limits.brief_timeout } else { limits.idle_timeout })
+    }
+
+    fn segment(&mut self, routed: &RoutedPacket, header: &TcpHeader, turn: &mut Turn<'_>) {
+        let at = routed.packet.at;
+        let Some(tcp) = &mut self.tcp else { return };
+        tcp.from_start |= header.flags.has(TcpFlags::SYN);
+        let [up, down] = &mut tcp.fins;
+        *(if routed.direction == Direction::ToServer { up } else { down }) |= header.flags.has(TcpFlags::FIN);
+        if matches!(tcp.dissection, Dissection::Off) {
+            // Without reassembly the flags alone tell the end.
+            if tcp.fins == [true, true] || header.flags.has(TcpFlags::RST) {
+                self.close(End::Closed, at, turn);
+            }
+            return;
+        }
+        let payload = routed.headers.payload(&routed.packet.data);
+        if !turn.dissecting && routed.headers.payload_len_on_wire > 0 {
+            self.skip_paused(at, turn);
+            return;
+        }
+        let segment = Segment { header, payload, len_on_wire: routed.headers.payload_len_on_wire, at };
+        self.with_stream(turn, |reassembler, feed| {
+            let limits = feed.limits;
+            reassembler.segment(routed.direction, &segment, limits, feed);
+        });
+        self.finish_if_ended(at, turn);
+    }
+
+    /// Payload that nobody looks at: what was under way is given up, and the stream begins anew later.
+    fn skip_paused(&mut self, at: Timestamp, turn: &mut Turn<'_>) {
+        turn.sink.loss(DropReason::Paused, 1);
+        let Some(tcp) = &mut self.tcp else { return };
+        if let Dissection::Active(session) = &mut tcp.dissection {
+            session.close(End::CaptureEnd, at, turn.limits, turn.transactions);
+        }
+        tcp.dissection = Dissection::Waiting;
+        tcp.reassembler = Reassembler::default();
+        tcp.from_start = false;
+        if tcp.fins == [true, true] {
+            self.close(End::Closed, at, turn);
+        }
+    }
+
+    fn finish_if_ended(&mut self, at: Timestamp, turn: &mut Turn<'_>) {
+        let Some(tcp) = &self.tcp else { return };
+        let end = match tcp.reassembler.reset() {
+            Some(direction) => End::Reset(direction),
+            None if tcp.reassembler.is_ended() => End::Closed,
+            None => return,
+        };
+        if self.closed_at.is_none() {
+            self.close(end, at, turn);
+        }
+    }
+
+    /// Lets the reassembler feed the session, then looks at what became of the session.
+    fn with_stream(&mut self, turn: &mut Turn<'_>, work: impl FnOnce(&mut Reassembler, &mut Feed<'_>)) {
+        let Some(tcp) = &mut self.tcp else { return };
+        if matches!(tcp.dissection, Dissection::Off) {
+            return;
+        }
+        let mut feed = Feed {
+            dissection: &mut tcp.dissection,
+            from_start: tcp.from_start,
+            ends: &self.ends,
+            limits: turn.limits,
+            transactions: &mut *turn.transactions,
+            sink: &mut *turn.sink,
+            fed: false,
+        };
+        work(&mut tcp.reassembler, &mut feed);
+        if !feed.fed {
+            return;
+        }
+        if let Dissection::Active(session) = &tcp.dissection {
+            self.application = session.protocol().or(self.application);
+            self.ends.swapped = session.is_swapped();
+            if session.is_done() {
+                tcp.dissection = Dissection::Off;
+                // Frees what waits behind holes; from here on only flags are followed.
+                if !tcp.reassembler.is_ended() {
+                    tcp.reassembler = Reassembler::default();
+                }
+            }
+        }
+    }
+}
+
+/// Carries bytes from the reassembler to the session.
+struct Feed<'a> {
+    dissection: &'a mut Dissection,
+    from_start: bool,
+    ends: &'a Endpoints,
+    limits: &'a Limits,
+    transactions: &'a mut Vec<Transaction>,
+    sink: &'a mut dyn Sink,
+    fed: bool,
+}
+
+impl Feed<'_> {
+    fn feed(&mut self, direction: Direction, input: Input<'_>, at: Timestamp) {
+        self.fed = true;
+        if matches!(self.dissection, Dissection::Waiting) {
+            let session = Session::new(Carrier::Stream, self.ends.server_port(), self.from_start);
+            *self.dissection = Dissection::Active(Box::new(session));
+        }
+        if let Dissection::Active(session) = self.dissection {
+            session.feed(direction, input, at, self.limits, self.transactions);
+        }
+    }
+}
+
+impl StreamSink for Feed<'_> {
+    fn data(&mut self, direction: Direction, bytes: &[u8], at: Timestamp) {
+        self.feed(direction, Input::Bytes(bytes), at);
+    }
+
+    fn gap(&mut self, direction: Direction, len: u64, reason: DropReason, at: Timestamp) {
+        self.sink.loss(reason, len);
+        self.feed(direction, Input::Gap(len), at);
+    }
+
+    fn fin(&mut self, direction: Direction, at: Timestamp) {
+        // An end without any data before it is nothing to dissect.
+        if matches!(self.dissection, Dissection::Active(_)) {
+            self.feed(direction, Input::Eof, at);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The entry thread: names both ends, numbers entries, hands them to subscribers and the store.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use remora_engine::model::{DropReason, Entry, Value};
+
+use crate::resolve::Directory;
+use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender};
+use crate::tap::Tap;
+use crate::telemetry::{Drops, Metric, Metrics};
+
+/// Entries taken at once.
+const BATCH: usize = 512;
+
+/// Longest sleep without entries.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long an entry waits for the owner of its sockets. Socket events travel through their own
+/// ring; the reader is woken within a millisecond or two, so this is rarely used up.
+const OWNER_PATIENCE: Duration = Duration::from_millis(10);
+
+/// Step in which the patience is spent.
+const OWNER_STEP: Duration = Duration::from_millis(1);
+
+/// Bytes that an entry costs beyond its message trees.
+const ENTRY_OVERHEAD: usize = 1024;
+
+/// What the entry thread needs.
+pub(super) struct Parts {
+    pub(super) directory: Arc<Directory>,
+    pub(super) tap: Tap,
+    pub(super) storing: Option<Sender<Arc<Entry>>>,
+    pub(super) last_seq: u64,
+    pub(super) drops: Arc<Drops>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Starts the thread.
+pub(super) fn spawn(
+    parts: Parts,
+    capacity: Capacity,
+    threads: &mut Vec<JoinHandle<()>>,
+    queues: &mut Vec<Probe>,
+) -> std::io::Result<Sender<Entry>> {
+    let (sender, inbox) = runtime::queue("entries", capacity);
+    queues.push(sender.probe());
+    threads.push(runtime::spawn_thread("entries", move || Worker { parts, inbox }.run())?);
+    Ok(sender)
+}
+
+struct Worker {
+    parts: Parts,
+    inbox: Receiver<Entry>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
+        loop {
+            let popped = self.inbox.pop_batch(&mut batch, BATCH, IDLE_WAIT);
+            if !batch.is_empty() {
+                self.handle(&mut batch);
+            }
+            if matches!(popped, Popped::Closed) {
+                break;
+            }
+        }
+    }
+
+    fn handle(&mut self, batch: &mut Vec<Entry>) {
+        self.wait_for_owners(batch);
+        let entries: Vec<Arc<Entry>> = batch
+            .drain(..)
+            .map(|mut entry| {
+                self.parts.directory.name_entry(&mut entry);
+                self.parts.last_seq += 1;
+                entry.seq = self.parts.last_seq;
+                Arc::new(entry)
+            })
+            .collect();
+        self.parts.metrics.add(Metric::PipelineEntries, entries.len() as u64);
+        self.parts.tap.publish(&entries);
+        if let Some(store) = &self.parts.storing {
+            let mut weighed: Vec<_> = entries
+                .into_iter()
+                .map(|entry| {
+                    let weight = weight_of(&entry);
+                    (entry, weight)
+                })
+                .collect();
+            let dropped = store.push_all(&mut weighed);
+            self.parts.drops.count(DropReason::StoreQueueFull, dropped as u64);
+        }
+    }
+
+    /// Gives the socket reader a moment to name the sockets of this batch. One wait serves the whole
+    /// batch, and a busy system has long batches, so the cost per entry stays small.
+    fn wait_for_owners(&self, batch: &[Entry]) {
+        let end = Instant::now() + OWNER_PATIENCE;
+        while !batch.iter().all(|entry| self.is_settled(entry)) && Instant::now() < end {
+            std::thread::park_timeout(OWNER_STEP);
+        }
+    }
+
+    fn is_settled(&self, entry: &Entry) -> bool {
+        [&entry.src, &entry.dst]
+            .iter()
+            .all(|peer| !peer.socket.is_known() || self.parts.directory.is_settled(peer.socket))
+    }
+}
+
+/// Bytes that an entry holds, for queue bounds: exact for bodies, an estimate for the rest.
+pub(super) fn weight_of(entry: &Entry) -> usize {
+    ENTRY_OVERHEAD + value_weight(&entry.request) + value_weight(&entry.response)
+}
+
+/// Message trees are a few levels deep and built by dissectors, so an explicit stack stays tiny.
+fn value_weight(value: &Value) -> usize {
+    let mut total = 0;
+    let mut stack = vec![value];
+    while let Some(value) = stack.pop() {
+        total += std::mem::size_of::<Value>();
+        match value {
+            Value::Str(text) => total += text.len(),
+            Value::Bytes(bytes) => total += bytes.len(),
+            Value::List(items) => stack.extend(items),
+            Value::Map(map) => stack.extend(map.iter().map(|(_, value)| value)),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
+        }
+    }
+    total
+}

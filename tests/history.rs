@@ -1,0 +1,107 @@
+//! Issue 2, points 5 and 6: stored entries, and what the daemon says of itself.
+
+use crate::support::{Daemon, Nginx, Options, curl, until};
+
+#[test]
+fn root_entries_are_read_again_after_a_restart() {
+    let nginx = Nginx::start("");
+    let state = tempfile::tempdir().expect("state");
+    let options = || Options { state: Some(state.path().to_path_buf()), ..Options::default() };
+    let filter = format!("http%20and%20dst.port%20==%20{}", nginx.port);
+    let daemon = Daemon::start_with(options());
+    let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
+    for n in 0..5 {
+        curl(&[&nginx.url(&format!("/index.html?n={n}"))]);
+    }
+    let live = feed.take(5);
+    assert!(daemon.stop().success());
+
+    let daemon = Daemon::start_with(options());
+    let first = daemon.data(&format!("/api/v1/entries?kfl={filter}&limit=3"));
+    let page = first["entries"].as_array().expect("entries");
+    let numbers: Vec<_> =
+        page.iter().map(|entry| entry["request"]["queryString"]["n"].as_str().expect("n")).collect();
+    assert_eq!(numbers, ["4", "3", "2"], "newest first");
+    let next = &first["next"];
+    let cursor = next.as_str().map_or_else(|| next.to_string(), str::to_string);
+    let second = daemon.data(&format!("/api/v1/entries?kfl={filter}&limit=3&before={cursor}"));
+    let rest = second["entries"].as_array().expect("entries");
+    assert_eq!(rest.len(), 2);
+    assert_eq!(rest[1], live[0], "a stored entry equals the live one");
+
+    let id = live[2]["id"].as_str().expect("id");
+    assert_eq!(daemon.data(&format!("/api/v1/entries/{id}")), live[2]);
+    assert_eq!(daemon.get("/api/v1/entries/nobody/0-0").status, 404);
+
+    curl(&[&nginx.url("/index.html?n=new")]);
+    let newest = until("the new entry", || {
+        let page = daemon.data(&format!("/api/v1/entries?kfl={filter}&limit=1"));
+        let entry = page["entries"][0].clone();
+        (entry["request"]["queryString"]["n"] == "new").then_some(entry)
+    });
+    assert!(newest["seq"].as_u64() > live[4]["seq"].as_u64(), "numbering goes on after a restart");
+}
+
+#[test]
+fn root_a_killed_daemon_keeps_what_it_had_stored() {
+    let nginx = Nginx::start("");
+    let state = tempfile::tempdir().expect("state");
+    let options = || Options { state: Some(state.path().to_path_buf()), ..Options::default() };
+    let daemon = Daemon::start_with(options());
+    let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
+    curl(&[&nginx.url("/kept")]);
+    let kept = feed.next();
+    until("the commit", || {
+        (Some(daemon.counter("store", "committed_seq")) >= kept["seq"].as_u64()).then_some(())
+    });
+    daemon.kill();
+    let daemon = Daemon::start_with(options());
+    let id = kept["id"].as_str().expect("id");
+    assert_eq!(daemon.data(&format!("/api/v1/entries/{id}")), kept);
+}
+
+#[test]
+fn root_the_daemon_tells_how_it_is() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
+    curl(&[&nginx.url("/")]);
+    feed.next();
+    assert_eq!(daemon.data("/api/health")["status"], "healthy");
+    let info = daemon.data("/api/info");
+    for key in ["version", "uptime", "startedAt"] {
+        assert!(info[key].is_string(), "{key} in {info}");
+    }
+    let status = daemon.data("/api/v1/status");
+    let text = status.to_string();
+    for part in ["ring_full", "shard_queue_full", "subscriber_slow", "capacity"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    let doctor = daemon.remora(&["doctor"]);
+    assert!(doctor.status.success());
+    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    for part in ["packets", "cgroup_skb", "owner"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    let metrics = daemon.get("/metrics").text();
+    assert!(metrics.contains("# HELP remora_"), "{metrics}");
+    assert!(metrics.contains("reason=\"ring_full\""), "{metrics}");
+    let output = daemon.remora(&["status"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn root_flows_are_listed_with_bytes_packets_and_tcp_metrics() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
+    curl(&[&nginx.url("/index.html"), &nginx.url("/index.html")]);
+    feed.take(2);
+    let output = daemon.remora(&["flows", "--json"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(&nginx.port.to_string()), "{text}");
+    for part in ["retransmissions", "connection_completeness", "handshake_time_us"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}

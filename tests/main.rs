@@ -1,0 +1,15 @@
+//! Black-box tests: a real remorad, a real kernel, real servers and clients.
+//!
+//! Every test starts what it needs on ports of its own and stops it again. Tests whose names contain
+//! `root_` need root and load BPF programs; none of them is ever skipped.
+
+mod support;
+
+mod access;
+mod attribution;
+mod history;
+mod http_calls;
+mod lifecycle;
+mod loss;
+mod stream;
+mod tidy;

@@ -1,0 +1,182 @@
+//! An independent client of the daemon's API: plain HTTP/1.1 and websockets over TCP or unix.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::{
+    self, Message, WebSocket, client::IntoClientRequest, protocol::CloseFrame,
+};
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A stream that may be TCP or unix.
+pub trait Duplex: Read + Write + Send {
+    fn set_timeout(&self, timeout: Option<Duration>);
+}
+
+impl Duplex for TcpStream {
+    fn set_timeout(&self, timeout: Option<Duration>) {
+        self.set_read_timeout(timeout).expect("timeout");
+    }
+}
+
+impl Duplex for UnixStream {
+    fn set_timeout(&self, timeout: Option<Duration>) {
+        self.set_read_timeout(timeout).expect("timeout");
+    }
+}
+
+pub fn unix(path: &Path) -> Box<dyn Duplex> {
+    Box::new(UnixStream::connect(path).unwrap_or_else(|error| panic!("connect {}: {error}", path.display())))
+}
+
+pub fn tcp(address: std::net::SocketAddr) -> Box<dyn Duplex> {
+    Box::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("connect {address}: {error}")))
+}
+
+/// Sends one request and reads the answer to the end of the connection.
+pub fn request(
+    mut stream: Box<dyn Duplex>,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
+    use std::fmt::Write as _;
+    let mut text =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        text.push_str("Host: localhost\r\n");
+    }
+    if !body.is_empty() {
+        text.push_str("Content-Type: application/json\r\n");
+    }
+    for (name, value) in headers {
+        write!(text, "{name}: {value}\r\n").expect("write to a string");
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    stream.set_timeout(Some(Duration::from_secs(20)));
+    stream.write_all(text.as_bytes()).expect("send request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("read answer");
+    parse(&answer)
+}
+
+fn parse(answer: &[u8]) -> Reply {
+    let split = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("end of head");
+    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("status code");
+    let raw = &answer[split + 4..];
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        dechunk(raw)
+    } else {
+        raw.to_vec()
+    };
+    Reply { status, head, body }
+}
+
+fn dechunk(mut raw: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(line) = raw.windows(2).position(|window| window == b"\r\n") {
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&raw[..line]).expect("chunk size"), 16).expect("hex");
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(&raw[line + 2..line + 2 + size]);
+        raw = &raw[line + 4 + size..];
+    }
+    body
+}
+
+/// A subscription to the entry stream.
+pub struct Feed {
+    socket: WebSocket<Box<dyn Duplex>>,
+}
+
+impl Feed {
+    /// Connects to `path` and sends the filter as first frame.
+    pub fn open(stream: Box<dyn Duplex>, path: &str, filter: &str) -> Self {
+        let request = format!("ws://localhost{path}").into_client_request().expect("request");
+        stream.set_timeout(Some(Duration::from_secs(20)));
+        let (mut socket, _) =
+            tungstenite::client(request, stream).map_err(|error| error.to_string()).expect("upgrade");
+        socket.send(Message::text(filter)).expect("send filter");
+        Self { socket }
+    }
+
+    /// The next text frame within `patience`, or `None`.
+    pub fn next_within(&mut self, patience: Duration) -> Option<Value> {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.socket.get_ref().set_timeout(Some(left));
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("frame is JSON")),
+                Ok(Message::Close(frame)) => panic!("stream closed: {frame:?}"),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error))
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    return None;
+                }
+                Err(error) => panic!("stream failed: {error}"),
+            }
+        }
+    }
+
+    /// The next text frame; panics after 20 s.
+    pub fn next(&mut self) -> Value {
+        self.next_within(Duration::from_secs(20)).expect("an entry within 20 s")
+    }
+
+    /// The next `count` frames.
+    pub fn take(&mut self, count: usize) -> Vec<Value> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    /// Whether nothing more comes within `patience`.
+    pub fn is_quiet(&mut self, patience: Duration) -> bool {
+        self.next_within(patience).is_none()
+    }
+
+    /// Reads until the server closes and returns its close frame.
+    pub fn closed(&mut self) -> Option<CloseFrame> {
+        self.socket.get_ref().set_timeout(Some(Duration::from_secs(20)));
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(frame)) => return frame,
+                Ok(_) => {}
+                Err(error) => panic!("stream failed instead of closing: {error}"),
+            }
+        }
+    }
+}

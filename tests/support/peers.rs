@@ -1,0 +1,144 @@
+//! Real servers and clients: nginx, curl, small Python servers.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use super::netns::Netns;
+use super::wait::until;
+
+/// A port that nothing listens on now. Another process could take it before the caller does; servers
+/// that fail to bind make the test fail loudly.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free port").port()
+}
+
+/// Runs curl quietly and returns what it did; panics when it fails.
+pub fn curl(arguments: &[&str]) -> Output {
+    let output =
+        Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output().expect("run curl");
+    assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// A real nginx in the foreground.
+pub struct Nginx {
+    child: Child,
+    pub port: u16,
+    pub dir: TempDir,
+}
+
+impl Nginx {
+    /// Serves static files and `locations` (nginx configuration) on a free port of 127.0.0.1 and ::1.
+    pub fn start(locations: &str) -> Self {
+        Self::start_in(None, "127.0.0.1", free_port(), locations)
+    }
+
+    /// Serves on `address:port`, in a namespace if one is given.
+    pub fn start_in(netns: Option<&Netns>, address: &str, port: u16, locations: &str) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::create_dir_all(dir.path().join("html")).expect("html");
+        std::fs::write(dir.path().join("html/index.html"), "hello from nginx\n").expect("index");
+        let config = dir.path().join("nginx.conf");
+        std::fs::write(&config, configuration(dir.path(), address, port, locations)).expect("nginx.conf");
+        let mut command = netns.map_or_else(|| Command::new("nginx"), |netns| netns.command("nginx"));
+        let mut child = command
+            .arg("-p")
+            .arg(dir.path())
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start nginx");
+        let pid_file = dir.path().join("nginx.pid");
+        until("nginx", || {
+            if child.try_wait().expect("wait").is_some() {
+                let mut text = String::new();
+                child.stderr.take().expect("stderr").read_to_string(&mut text).ok();
+                panic!("nginx ended: {text}");
+            }
+            let ready = std::fs::read_to_string(&pid_file).is_ok_and(|text| !text.trim().is_empty());
+            ready.then_some(())
+        });
+        if netns.is_none() {
+            let address: SocketAddr = format!("{address}:{port}").parse().expect("address");
+            until("nginx to accept", || TcpStream::connect(address).ok().map(drop));
+        }
+        Self { child, port, dir }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Pid of the master process.
+    pub fn master(&self) -> u32 {
+        std::fs::read_to_string(self.dir.path().join("nginx.pid")).expect("pid").trim().parse().expect("pid")
+    }
+
+    /// Puts a file below the document root.
+    pub fn file(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.dir.path().join("html").join(name), content).expect("write file");
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        Command::new("kill").args(["-TERM", &self.master().to_string()]).status().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn configuration(dir: &std::path::Path, address: &str, port: u16, locations: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off; user root; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log;
+events {{ worker_connections 16384; }}
+worker_rlimit_nofile 40000;
+http {{
+  include /etc/nginx/mime.types;
+  access_log off; client_max_body_size 64m; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
+  keepalive_requests 100000; keepalive_timeout 300s;
+  server {{ listen {address}:{port} backlog=16384; root {dir}/html; {locations} }}
+}}
+"
+    )
+}
+
+/// A Python program that prints its port as first line and then serves.
+pub struct PythonServer {
+    child: Child,
+    pub port: u16,
+}
+
+impl PythonServer {
+    /// Runs `program`; it must print the port that it listens on.
+    pub fn start(program: &str) -> Self {
+        use std::io::{BufRead, BufReader};
+        let mut child = Command::new("/usr/bin/python3")
+            .args(["-u", "-c", program])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("port line");
+        let port =
+            line.trim().parse().unwrap_or_else(|_| panic!("python printed {line:?} instead of a port"));
+        Self { child, port }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for PythonServer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
