@@ -1,10 +1,11 @@
 //! HTTP/1 on one connection: both lanes' state machines around the matcher.
 
 use super::entry;
+use super::framing::{ask_of, note_deviations, request_body, response_body};
 use super::lane::{Body, HeadFound, Lane, State};
 use super::matcher::{Ask, Exchange, Matcher};
 use super::message::Message;
-use super::parser::{self, Framing, Head, HeadError};
+use super::parser::{self, Framing, HeadError};
 use crate::dissect::{Carrier, Dissector, End, Input, Opening, Output, Progress, Upgrade};
 use crate::limits::Limits;
 use crate::model::{Direction, EntryEvent, ErrorKind, Timestamp};
@@ -226,8 +227,7 @@ impl Http1 {
     fn incoming(&mut self) -> Option<&mut Exchange> {
         let id = self.asking;
         let answered = [&mut self.answering, &mut self.finishing];
-        let answered =
-            answered.into_iter().flatten().find(|exchange| exchange.id == id);
+        let answered = answered.into_iter().flatten().find(|exchange| exchange.id == id);
         answered.or_else(|| self.matcher.last(id))
     }
 
@@ -602,50 +602,5 @@ fn starts_of(direction: Direction) -> fn(&[u8]) -> parser::Start {
     match direction {
         Direction::ToServer => parser::request_start,
         Direction::ToClient => parser::response_start,
-    }
-}
-
-fn ask_of(head: &Head<'_>, message: &Message) -> Ask {
-    match head.method {
-        "HEAD" => Ask::Head,
-        "CONNECT" => Ask::Connect,
-        _ if !message.header("upgrade").is_empty() => Ask::Upgrade,
-        _ => Ask::Plain,
-    }
-}
-
-fn note_deviations(message: &mut Message, head: &Head<'_>, framing: &Framing, folded: bool) {
-    let deviations = [
-        (head.sloppy, "a header line is malformed and was skipped"),
-        (folded, "a header line is folded"),
-        (framing.transfer && framing.length.is_some(), "both Transfer-Encoding and Content-Length"),
-        (framing.transfer && head.minor == 0, "Transfer-Encoding in HTTP/1.0"),
-        (framing.bad_length, "Content-Length is not one number"),
-    ];
-    for (_, what) in deviations.into_iter().filter(|(found, _)| *found) {
-        message.anomaly(what);
-    }
-}
-
-/// RFC 9112 6.3 for requests; `None`: no body.
-fn request_body(framing: &Framing) -> Option<Body> {
-    match framing {
-        Framing { chunked: true, .. } => Some(Body::Chunked(Box::default())),
-        Framing { transfer: true, .. } => Some(Body::UntilClose),
-        Framing { length: Some(0) | None, .. } => None,
-        Framing { length: Some(length), .. } => Some(Body::Length(*length)),
-    }
-}
-
-/// RFC 9112 6.3 for responses; `None`: no body.
-fn response_body(ask: Ask, status: u16, framing: &Framing) -> Option<Body> {
-    match framing {
-        _ if ask == Ask::Head || matches!(status, 100..=199 | 204 | 304) => None,
-        _ if ask == Ask::Connect && (200..300).contains(&status) => None,
-        Framing { chunked: true, .. } => Some(Body::Chunked(Box::default())),
-        Framing { transfer: true, .. } | Framing { bad_length: true, .. } => Some(Body::UntilClose),
-        Framing { length: Some(0), .. } => None,
-        Framing { length: Some(length), .. } => Some(Body::Length(*length)),
-        Framing { length: None, .. } => Some(Body::UntilClose),
     }
 }
