@@ -7,6 +7,7 @@
 //! Invariant: total. Any input, any split of it and any gap in it yields transactions or a
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
+mod backlog;
 pub mod http1;
 pub mod registry;
 pub mod session;

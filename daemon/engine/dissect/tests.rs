@@ -75,7 +75,7 @@ fn too_many_headers_are_shown_with_their_limit() {
 #[test]
 fn five_hundred_headers_are_read() {
     let mut rig = Rig::new(true);
-    let lines: String = (0..500).map(|number| format!("H{number}: {number}\r\n")).collect();
+    let lines = (0..500).map(|number| format!("H{number}: {number}\r\n")).collect::<Vec<_>>().concat();
     rig.feed(ToServer, format!("GET /many HTTP/1.1\r\n{lines}\r\n").as_bytes(), 1);
     rig.feed(ToClient, OK, 2);
     assert_eq!(rig.out.len(), 1);
@@ -92,7 +92,9 @@ fn single_bytes_of_a_large_exchange_take_linear_time() {
     for byte in request.as_bytes().iter().chain(&body) {
         rig.feed(ToServer, std::slice::from_ref(byte), 1);
     }
-    for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".iter().chain(&b"1\r\nx\r\n".repeat(50_000)) {
+    for byte in
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".iter().chain(&b"1\r\nx\r\n".repeat(50_000))
+    {
         rig.feed(ToClient, std::slice::from_ref(byte), 2);
     }
     rig.feed(ToClient, b"0\r\n\r\n", 3);
@@ -141,7 +143,8 @@ fn a_chunk_size_that_overflows_ends_the_message_with_an_error() {
 fn bytes_that_only_claim_to_be_brotli_stay_as_they_were_sent() {
     let mut rig = Rig::new(true);
     rig.feed(ToServer, GET, 1);
-    let body: Vec<u8> = (0..60_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let body: Vec<u8> =
+        (0..60_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: {}\r\n\r\n", body.len());
     rig.feed(ToClient, head.as_bytes(), 2);
     rig.feed(ToClient, &body, 3);
@@ -277,7 +280,11 @@ fn conversation(bodies: &[Vec<u8>]) -> Vec<(Direction, Vec<u8>)> {
     let exchange = |(index, body): (usize, &Vec<u8>)| {
         let ask = format!("POST /{index} HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
         let answer = format!("HTTP/1.1 200 OK\r\nX-Id: {index}\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let chunk = if body.is_empty() { Vec::new() } else { [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n"].concat() };
+        let chunk = if body.is_empty() {
+            Vec::new()
+        } else {
+            [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n"].concat()
+        };
         [
             (ToServer, [ask.as_bytes(), body].concat()),
             (ToClient, [answer.as_bytes(), &chunk, b"0\r\n\r\n"].concat()),
@@ -334,4 +341,22 @@ proptest! {
             prop_assert_eq!(text, Some(&crate::model::Value::Bytes(body.clone().into())));
         }
     }
+}
+
+/// A figure, not a check: `cargo test --release -p remora-engine exchanges_per_second -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures; run it in a release build"]
+fn exchanges_per_second_of_keep_alive_gets() {
+    let ask = b"GET /api/v1/items/42?full=true HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/json\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nCookie: session=0123456789abcdef; theme=dark\r\nReferer: http://shop.example/list\r\nX-Request-Id: 7f3c2a10-1111-2222-3333-444455556666\r\nX-Forwarded-For: 10.1.2.3\r\nCache-Control: no-cache\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\nContent-Length: 27\r\nConnection: keep-alive\r\nETag: \"5f3c-1a\"\r\nVary: Accept-Encoding\r\n\r\n{\"id\":42,\"name\":\"a thing\"}\n";
+    let mut rig = Rig::new(true);
+    let rounds = 500_000_u64;
+    let start = std::time::Instant::now();
+    for round in 0..rounds {
+        rig.feed(ToServer, ask, round * 2 + 1);
+        rig.feed(ToClient, answer, round * 2 + 2);
+        assert_eq!(rig.out.len(), 1);
+        rig.out.clear();
+    }
+    println!("{:.0} exchanges/s", rounds as f64 / start.elapsed().as_secs_f64());
 }

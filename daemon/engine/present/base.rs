@@ -39,7 +39,10 @@ impl Serialize for Base<'_> {
         out.serialize_entry("summary", &summary)?;
         out.serialize_entry("summaryQuery", &Text(Query(path(|it| it.summary), Operand::Text(&summary))))?;
         out.serialize_entry("status", &entry.status)?;
-        out.serialize_entry("statusQuery", &Text(Query(path(|it| it.status), Operand::Number(entry.status))))?;
+        out.serialize_entry(
+            "statusQuery",
+            &Text(Query(path(|it| it.status), Operand::Number(entry.status))),
+        )?;
         out.serialize_entry("method", &*entry.method)?;
         out.serialize_entry("methodQuery", &Text(Query(path(|it| it.method), Operand::Text(&entry.method))))?;
         out.serialize_entry("timestamp", &began(entry).millis())?;

@@ -38,7 +38,7 @@ impl Detail<'_> {
         };
         // The trees go through the same hiding as everywhere; what is hidden there cannot show here.
         let tree = |value, root| {
-            serde_json::to_value(Tree::new(value, root, protocol.payloads, self.view)).unwrap_or_default()
+            serde_json::to_value(Tree::new(value, root, protocol.payloads, *self.view)).unwrap_or_default()
         };
         let root = json!({
             "request": tree(&self.entry.request, "request"),

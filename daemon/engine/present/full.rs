@@ -4,7 +4,9 @@ use jiff::fmt::temporal::DateTimePrinter;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::View;
-use super::parts::{Capture, Failure, Node, ProtocolObject, Resolution, Text, began, elapsed_ms, source_code};
+use super::parts::{
+    Capture, Failure, Node, ProtocolObject, Resolution, Text, began, elapsed_ms, source_code,
+};
 use super::redact::Redaction;
 use super::tree::Tree;
 use crate::dissect::registry;
@@ -53,8 +55,8 @@ impl Full<'_> {
         out.serialize_entry("timestamp", &began(entry).millis())?;
         out.serialize_entry("startTime", &Moment(began(entry)))?;
         out.serialize_entry("elapsedTime", &elapsed_ms(entry))?;
-        out.serialize_entry("request", &Tree::new(&entry.request, "request", payloads, self.view))?;
-        out.serialize_entry("response", &Tree::new(&entry.response, "response", payloads, self.view))?;
+        out.serialize_entry("request", &Tree::new(&entry.request, "request", payloads, *self.view))?;
+        out.serialize_entry("response", &Tree::new(&entry.response, "response", payloads, *self.view))?;
         out.serialize_entry("requestRef", "")?;
         out.serialize_entry("responseRef", "")?;
         out.serialize_entry("requestSize", &entry.request_size)?;

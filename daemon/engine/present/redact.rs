@@ -12,21 +12,51 @@ pub enum Redaction {
     Secrets,
 }
 
+impl From<bool> for Redaction {
+    /// Whether secrets are hidden.
+    fn from(hide_secrets: bool) -> Self {
+        if hide_secrets { Self::Secrets } else { Self::None }
+    }
+}
+
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[REDACTED]";
 
 /// Names (ignoring case) whose values are secrets, wherever they stand in a message.
 pub const SENSITIVE_NAMES: &[&str] = &[
-    "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "api_key", "apikey",
-    "x-amz-credential", "sid", "sessionid", "session_id", "jwt", "pass", "pwd", "otp",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api-key",
+    "api_key",
+    "apikey",
+    "x-amz-credential",
+    "sid",
+    "sessionid",
+    "session_id",
+    "jwt",
+    "pass",
+    "pwd",
+    "otp",
 ];
 
 /// Names (ignoring case) whose values are secrets in a query string; elsewhere these words are harmless.
 pub const SENSITIVE_PARAMETERS: &[&str] = &["auth", "code", "key", "pin", "sig", "state"];
 
 /// Parts of names (ignoring case) whose values are secrets.
-pub const SENSITIVE_PARTS: &[&str] =
-    &["token", "secret", "password", "passwd", "passphrase", "credential", "signature", "private-key", "private_key"];
+pub const SENSITIVE_PARTS: &[&str] = &[
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "signature",
+    "private-key",
+    "private_key",
+];
 
 /// Whether the value under `name` is a secret.
 pub(super) fn is_sensitive(name: &str) -> bool {

@@ -34,7 +34,14 @@ fn exchange(request: &[u8], response: &[u8]) -> Transaction {
 fn entry(request: &[u8], response: &[u8]) -> Entry {
     let call = exchange(request, response);
     let peer = |port| Peer { addr: AddrPort::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), ..Peer::default() };
-    let process = Process { pid: 7, ppid: 1, uid: Some(33), name: "nginx".into(), exe: "/usr/sbin/nginx".into(), ..Process::default() };
+    let process = Process {
+        pid: 7,
+        ppid: 1,
+        uid: Some(33),
+        name: "nginx".into(),
+        exe: "/usr/sbin/nginx".into(),
+        ..Process::default()
+    };
     Entry {
         id: EntryId { node: "host-1".into(), stream: "000000019561.pcap".into(), index: 3 },
         seq: 12,
@@ -191,7 +198,15 @@ fn details_have_sections_with_selectors() {
     };
     assert_eq!(
         titles("request"),
-        ["Details", "Path Segments", "Headers", "Cookies", "Query String", "POST Data (parameters)", "POST Data"]
+        [
+            "Details",
+            "Path Segments",
+            "Headers",
+            "Cookies",
+            "Query String",
+            "POST Data (parameters)",
+            "POST Data"
+        ]
     );
     assert_eq!(titles("response"), ["Details", "Headers", "Cookies", "Body"]);
     let headers = &json["representation"]["request"][2]["tableData"];

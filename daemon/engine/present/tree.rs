@@ -33,7 +33,7 @@ enum Secret {
 
 impl<'a> Tree<'a> {
     /// The tree under `root` (`"request"`, `"response"`).
-    pub(super) fn new(value: &'a Value, root: &str, payloads: &[&'static str], view: &View) -> Self {
+    pub(super) fn new(value: &'a Value, root: &str, payloads: &[&'static str], view: View) -> Self {
         let hide = view.redact == Redaction::Secrets;
         let payloads = if hide { below(payloads, root) } else { SmallVec::new() };
         Self { value, hide, payloads, secret: if hide { Secret::Inside } else { Secret::No } }

@@ -8,6 +8,7 @@ mod content;
 mod dissector;
 mod entry;
 mod fields;
+mod framing;
 mod lane;
 mod matcher;
 mod message;
