@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -144,6 +145,13 @@ impl Bound {
         }
     }
 
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix { listener, .. } => listener.as_fd(),
+            Self::Tcp { listener, .. } => listener.as_fd(),
+        }
+    }
+
     /// Removes the unix socket's file if it is still the one that was made.
     pub(super) fn clean_up(&self) {
         if let Self::Unix { path, ours: Some(inode), .. } = self
@@ -242,7 +250,10 @@ fn bind_unix(path: &Path, group: Option<&str>) -> Result<Bound, ApiError> {
 fn settle(fresh: &Path, path: &Path, group: Option<&str>) -> io::Result<u64> {
     std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     if let Some(gid) = group.and_then(group_id) {
-        std::os::unix::fs::chown(fresh, None, Some(gid))?;
+        // Without the group only root may connect, which is safe, so it is no reason not to serve.
+        if let Err(error) = std::os::unix::fs::chown(fresh, None, Some(gid)) {
+            tracing::warn!(gid, %error, "the unix socket could not be given to its group: only root may use it");
+        }
     }
     std::fs::rename(fresh, path)?;
     Ok(std::fs::symlink_metadata(path)?.ino())

@@ -1,6 +1,7 @@
 //! Accepts connections and serves them until shutdown.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,11 @@ impl Server {
     /// How to reach it, one line per socket.
     pub fn addresses(&self) -> Vec<String> {
         self.bound.iter().map(Bound::address).collect()
+    }
+
+    /// The listening sockets' descriptors, for whoever must tell this daemon's own traffic from others'.
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.bound.iter().map(Bound::descriptor).collect()
     }
 
     /// Serves until the signal, then finishes what runs within a deadline.
