@@ -195,7 +195,8 @@ fn inherited_tcp(config: &ListenConfig, name: String, listener: StdTcpListener) 
     let address = listener.local_addr().map_err(failed)?;
     // TLS as configured for this very address, or for the same port.
     let same = |listen: &&TcpListen| listen.address == address || listen.address.port() == address.port();
-    let tls = acceptor_for(config, address, config.tcp.iter().find(same).and_then(|listen| listen.tls.as_ref()))?;
+    let tls =
+        acceptor_for(config, address, config.tcp.iter().find(same).and_then(|listen| listen.tls.as_ref()))?;
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = TcpListener::from_std(listener).map_err(failed)?;
     Ok(Bound::Tcp { listener, address, tls })

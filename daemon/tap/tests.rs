@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::engine::kfl::{Context, Filter};
 use crate::engine::model::{
-    AddrPort, CaptureInfo, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Peer, ProtocolKey, Timestamp, Timing,
-    Value,
+    AddrPort, CaptureInfo, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Peer, ProtocolKey, Timestamp,
+    Timing, Value,
 };
 use crate::telemetry::Drops;
 

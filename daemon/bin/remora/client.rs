@@ -61,7 +61,8 @@ impl Client {
         body: Option<Json>,
     ) -> Result<T, Failure> {
         let bytes = self.request(method, path, body).await?;
-        let envelope: Envelope<T> = serde_json::from_slice(&bytes).map_err(|error| Failure::Answer(error.to_string()))?;
+        let envelope: Envelope<T> =
+            serde_json::from_slice(&bytes).map_err(|error| Failure::Answer(error.to_string()))?;
         envelope.data.ok_or_else(|| Failure::Answer("it has no data".to_owned()))
     }
 
@@ -134,7 +135,8 @@ impl Client {
             },
             Target::Tcp { address, authority, tls } => {
                 let stream = TcpStream::connect(authority.as_str()).await;
-                let stream = stream.map_err(|source| Failure::NoDaemonAt { address: address.clone(), source })?;
+                let stream =
+                    stream.map_err(|source| Failure::NoDaemonAt { address: address.clone(), source })?;
                 let Some((connector, name)) = tls else { return Ok(Box::new(stream)) };
                 match connector.connect(name.clone(), stream).await {
                     Ok(stream) => Ok(Box::new(stream)),
@@ -165,8 +167,9 @@ fn tcp(address: &str, ca: Option<&Path>) -> Result<Target, Failure> {
 fn connector(address: &str, ca: Option<&Path>) -> Result<TlsConnector, Failure> {
     let failed = |reason: String| Failure::Tls { address: address.to_owned(), reason };
     let file = ca.unwrap_or(Path::new(SYSTEM_CERTIFICATES));
-    let certificates = CertificateDer::pem_file_iter(file)
-        .map_err(|error| failed(format!("cannot read {}: {error}; --ca names another file", file.display())))?;
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| {
+        failed(format!("cannot read {}: {error}; --ca names another file", file.display()))
+    })?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.filter_map(Result::ok));
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -186,7 +189,10 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 fn not_a_token() -> ErrorBody {
-    ErrorBody { code: "UNAUTHORIZED".to_owned(), message: "the token has characters that no token has".to_owned() }
+    ErrorBody {
+        code: "UNAUTHORIZED".to_owned(),
+        message: "the token has characters that no token has".to_owned(),
+    }
 }
 
 /// Text for a query or a path segment.
