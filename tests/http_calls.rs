@@ -173,7 +173,7 @@ fn root_chunked_and_until_close_bodies_are_whole() {
 #[test]
 fn root_head_204_304_and_expect_continue_have_the_right_bodies() {
     let nginx = Nginx::start(
-        "location = /none { return 204; } location = /up { client_max_body_size 8m; proxy_pass http://127.0.0.1:1; }",
+        "if_modified_since before; location = /none { return 204; } location = /up { client_max_body_size 8m; proxy_pass http://127.0.0.1:1; }",
     );
     nginx.file("page.txt", b"some page\n");
     let daemon = Daemon::start();

@@ -33,16 +33,19 @@ fn root_wscat_runs_a_filter_for_a_while_and_ends() {
     let nginx = Nginx::start("");
     let daemon = Daemon::start();
     let before = daemon.subscribers();
-    let wscat = Command::new("wscat")
+    let mut wscat = Command::new("wscat")
         .args(["--connect", &format!("ws://{}/api/wsFull", daemon.tcp)])
         .args(["-x", &format!("http and dst.port == {}", nginx.port), "-w", "3"])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("wscat");
     daemon.await_subscriber(before);
     curl(&[&nginx.url("/index.html")]);
+    // Its standard input stays open until its time is over: wscat ends when that ends.
+    let open = wscat.stdin.take();
     let output = wscat.wait_with_output().expect("wscat");
+    drop(open);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("\"path\":\"/index.html\""), "{text}");
 }

@@ -145,10 +145,11 @@ impl Bound {
         }
     }
 
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+    /// The socket, if it is one whose traffic capture could see.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Unix { listener, .. } => listener.as_fd(),
-            Self::Tcp { listener, .. } => listener.as_fd(),
+            Self::Unix { .. } => None,
+            Self::Tcp { listener, .. } => Some(listener.as_fd()),
         }
     }
 

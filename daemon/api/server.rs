@@ -54,9 +54,9 @@ impl Server {
         self.bound.iter().map(Bound::address).collect()
     }
 
-    /// The listening sockets' descriptors, for whoever must tell this daemon's own traffic from others'.
-    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.bound.iter().map(Bound::descriptor).collect()
+    /// The listening sockets, whose traffic capture leaves out.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.bound.iter().filter_map(Bound::descriptor)
     }
 
     /// Serves until the signal, then finishes what runs within a deadline.

@@ -39,7 +39,7 @@ pub(super) fn probe() -> Facts {
         |btf: &Btf<'_>| btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>("bpf_iter_task_file").is_some();
     Facts {
         kernel: kernel_version(&read("/proc/sys/kernel/osrelease")),
-        cgroup2: cgroup2_mount(&read("/proc/self/mountinfo")),
+        cgroup2: mounted_cgroup2(),
         has_btf: btf.is_some(),
         tracepoints: TRACEPOINTS.into_iter().filter(|name| knows(&format!("btf_trace_{name}"))).collect(),
         has_file_iterator: btf.as_ref().is_some_and(iterates),
@@ -52,6 +52,11 @@ pub(super) fn probe() -> Facts {
 fn kernel_version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Where a whole cgroup2 hierarchy is mounted.
+pub(super) fn mounted_cgroup2() -> Option<PathBuf> {
+    cgroup2_mount(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
 }
 
 /// The shortest mount point of a whole cgroup2 hierarchy: on hybrid hosts it is below the v1 ones.

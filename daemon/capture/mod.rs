@@ -187,8 +187,8 @@ impl Capture {
         let cgroup = host_support::open_cgroup2(plan.cgroup2.as_deref())?;
         let malformed = Arc::new(AtomicU64::new(0));
 
-        let socket_side = start_sockets(config, &plan, cgroup.as_fd(), sockets, &malformed)?;
-        let loaded = bpf::load_packet(&options(config, config.ring_bytes, &plan))?;
+        let socket_side = start_sockets(config, &plan, cgroup.as_fd(), sockets, &malformed);
+        let loaded = bpf::load_packet(&options(config, config.ring_bytes))?;
         let scope = ScopeMaps::of(&loaded)?;
         scope.set(&config.scope)?;
         let packet_counters = loaded.map("packet_counters")?;
@@ -196,19 +196,35 @@ impl Capture {
         let attached = bpf::attach_all(&loaded, cgroup.as_fd(), &report::PACKET_HOOKS);
         require_packet_hooks(&attached)?;
         let mut jobs = report::packet_jobs(&plan, &attached);
-        jobs.extend(socket_side.jobs);
+        let socket_side = match socket_side {
+            Ok(side) => {
+                jobs.extend_from_slice(&side.jobs);
+                Some(side)
+            }
+            Err(error) => {
+                jobs.push(report::failed("attribution", &error));
+                None
+            }
+        };
+        let (sockets, socket_counters) = socket_side.map(|side| (side.reader, side.counters)).unzip();
         let delivery = Delivery::packets(packets, &malformed);
         let reader = bpf::spawn_reader("capture-packets", loaded, attached, delivery)?;
         Ok(Self {
             packets: reader,
-            sockets: Some(socket_side.reader),
+            sockets,
             packet_counters,
-            socket_counters: Some(socket_side.counters),
+            socket_counters,
             own_sockets,
             scope,
             malformed,
             jobs,
         })
+    }
+
+    /// Where this host has a cgroup2 root mounted: the inode numbers below it are the cgroup ids of a
+    /// [`Scope`].
+    pub fn cgroup2_root() -> Option<PathBuf> {
+        host_support::mounted_cgroup2()
     }
 
     /// What was seen and what was lost so far.
@@ -254,13 +270,11 @@ impl Capture {
     }
 }
 
-fn options(config: &CaptureConfig, ring_bytes: u32, plan: &CapturePlan) -> LoadOptions {
+fn options(config: &CaptureConfig, ring_bytes: u32) -> LoadOptions {
     LoadOptions {
         ring_bytes: ring_bytes.clamp(MIN_RING_BYTES, MAX_RING_BYTES).next_power_of_two(),
         own_pid: config.own_pid,
-        has_socket_helpers: plan.has_socket_helpers,
-        without: plan.without.clone(),
-        needless: plan.needless.clone(),
+        ..LoadOptions::default()
     }
 }
 
@@ -287,7 +301,12 @@ fn start_sockets(
     sink: Box<dyn Sink>,
     malformed: &Arc<AtomicU64>,
 ) -> Result<SocketSide, CaptureError> {
-    let loaded = bpf::load_socket(&options(config, config.socket_ring_bytes, plan))?;
+    let loaded = bpf::load_socket(&LoadOptions {
+        has_socket_helpers: plan.has_socket_helpers,
+        without: plan.without.clone(),
+        needless: plan.needless.clone(),
+        ..options(config, config.socket_ring_bytes)
+    })?;
     let mut attached = bpf::attach_all(&loaded, cgroup, &[]);
     let mut delivery = Delivery::sockets(sink, malformed);
     if !loaded.left_out.contains_key(plan::FILE_ITERATOR) {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::CaptureError;
 use super::bpf::Attached;
 use super::plan::{CapturePlan, FILE_ITERATOR};
 
@@ -57,6 +58,19 @@ pub(super) fn socket_jobs(plan: &CapturePlan, attached: &Attached) -> Vec<JobRep
         job("attribution", hooks, plan, attached, |name| !is_iterator(name)),
         job("existing_sockets", "iterator over open files".to_owned(), plan, attached, is_iterator),
     ]
+}
+
+/// A job that could not be started at all.
+pub(super) fn failed(job: &'static str, error: &CaptureError) -> JobReport {
+    JobReport {
+        job,
+        mechanism: "none".to_owned(),
+        attached: false,
+        why_not_better: Some(error.to_string()),
+        advice: None,
+        programs: Vec::new(),
+        missing: Vec::new(),
+    }
 }
 
 fn job(

@@ -7,7 +7,7 @@ use super::{ByteSize, Config, Problem};
 use crate::telemetry::logs;
 
 /// A database smaller than this would be mostly its own bookkeeping.
-pub const MIN_STORE_BYTES: u64 = 16 << 20;
+pub const MIN_STORE_BYTES: u64 = 32 << 20;
 
 struct Check<'a> {
     origins: &'a Origins,

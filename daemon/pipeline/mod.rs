@@ -101,13 +101,7 @@ impl Pipeline {
         let storing = sinks
             .store
             .map(|writer| {
-                storing::spawn(
-                    writer,
-                    config.store_queue,
-                    Arc::clone(&sinks.drops),
-                    &mut threads,
-                    &mut queues,
-                )
+                storing::spawn(writer, config.store_queue, &mut threads, &mut queues)
             })
             .transpose()?;
         let entry_sender = entries::spawn(

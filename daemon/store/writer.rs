@@ -26,6 +26,10 @@ use crate::telemetry::{Metric, Metrics};
 
 /// Encoded bytes that make a commit due before its second is over: bounds memory at high rates.
 const COMMIT_BYTES: usize = 8 << 20;
+/// Disk space left free for a commit's new pages while the old ones are still in use, twice over
+/// because redb frees them one commit later. An eighth of the limit comes on top for holes between
+/// blocks of different sizes (measured: 10 %).
+const COMMIT_RESERVE: u64 = 2 * COMMIT_BYTES as u64;
 /// Encoded bytes that may wait while the disk fails; the newest entries are dropped beyond.
 const WAITING_BYTES: usize = 32 << 20;
 /// First pause before a failed database is tried again; doubled up to [`RETRY_MAX`].
@@ -236,8 +240,8 @@ impl Writer {
     /// The blocks to remove. The block in the making stays: its fragments are still to be merged.
     fn excess(&self) -> Vec<Stored> {
         let config = self.shared.config();
-        // An eighth is left for copies of pages that a commit makes before it frees the old ones.
-        let limit = config.max_bytes - config.max_bytes / 8;
+        let reserve = (config.max_bytes / 8 + COMMIT_RESERVE).min(config.max_bytes / 2);
+        let limit = config.max_bytes - reserve;
         let budget = self.budget.map_or(limit, |(budget, _)| budget.min(limit));
         let unmerged = (!self.whole.is_empty()).then_some(&self.whole);
         let keep_from = self.sealed.first().or(unmerged).map_or(u64::MAX, |draft| draft.zone.first_seq);

@@ -13,25 +13,24 @@ use tokio_tungstenite::tungstenite::{
 
 /// An HTTP answer.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// A stream that may be TCP or unix.
-pub trait Duplex: Read + Write + Send {
+pub(crate) trait Duplex: Read + Write + Send {
     fn set_timeout(&self, timeout: Option<Duration>);
 }
 
@@ -47,16 +46,16 @@ impl Duplex for UnixStream {
     }
 }
 
-pub fn unix(path: &Path) -> Box<dyn Duplex> {
+pub(crate) fn unix(path: &Path) -> Box<dyn Duplex> {
     Box::new(UnixStream::connect(path).unwrap_or_else(|error| panic!("connect {}: {error}", path.display())))
 }
 
-pub fn tcp(address: std::net::SocketAddr) -> Box<dyn Duplex> {
+pub(crate) fn tcp(address: std::net::SocketAddr) -> Box<dyn Duplex> {
     Box::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("connect {address}: {error}")))
 }
 
 /// Sends one request and reads the answer to the end of the connection.
-pub fn request(
+pub(crate) fn request(
     mut stream: Box<dyn Duplex>,
     method: &str,
     path: &str,
@@ -94,7 +93,7 @@ fn parse(answer: &[u8]) -> Reply {
     } else {
         raw.to_vec()
     };
-    Reply { status, head, body }
+    Reply { status, body }
 }
 
 fn dechunk(mut raw: &[u8]) -> Vec<u8> {
@@ -112,13 +111,13 @@ fn dechunk(mut raw: &[u8]) -> Vec<u8> {
 }
 
 /// A subscription to the entry stream.
-pub struct Feed {
+pub(crate) struct Feed {
     socket: WebSocket<Box<dyn Duplex>>,
 }
 
 impl Feed {
     /// Connects to `path` and sends the filter as first frame.
-    pub fn open(stream: Box<dyn Duplex>, path: &str, filter: &str) -> Self {
+    pub(crate) fn open(stream: Box<dyn Duplex>, path: &str, filter: &str) -> Self {
         let request = format!("ws://localhost{path}").into_client_request().expect("request");
         stream.set_timeout(Some(Duration::from_secs(20)));
         let (mut socket, _) =
@@ -128,7 +127,7 @@ impl Feed {
     }
 
     /// The next text frame within `patience`, or `None`.
-    pub fn next_within(&mut self, patience: Duration) -> Option<Value> {
+    pub(crate) fn next_within(&mut self, patience: Duration) -> Option<Value> {
         let end = Instant::now() + patience;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -154,22 +153,22 @@ impl Feed {
     }
 
     /// The next text frame; panics after 20 s.
-    pub fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         self.next_within(Duration::from_secs(20)).expect("an entry within 20 s")
     }
 
     /// The next `count` frames.
-    pub fn take(&mut self, count: usize) -> Vec<Value> {
+    pub(crate) fn take(&mut self, count: usize) -> Vec<Value> {
         (0..count).map(|_| self.next()).collect()
     }
 
     /// Whether nothing more comes within `patience`.
-    pub fn is_quiet(&mut self, patience: Duration) -> bool {
+    pub(crate) fn is_quiet(&mut self, patience: Duration) -> bool {
         self.next_within(patience).is_none()
     }
 
     /// Reads until the server closes and returns its close frame.
-    pub fn closed(&mut self) -> Option<CloseFrame> {
+    pub(crate) fn closed(&mut self) -> Option<CloseFrame> {
         self.socket.get_ref().set_timeout(Some(Duration::from_secs(20)));
         loop {
             match self.socket.read() {

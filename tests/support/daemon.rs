@@ -16,29 +16,29 @@ use super::wait::until;
 
 /// How to start a daemon.
 #[derive(Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// TOML appended to the test's base configuration; whole sections or dotted keys.
-    pub config: String,
+    pub(crate) config: String,
     /// Keep state here instead of in a directory of its own, for restarts.
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// A running remorad.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     dir: TempDir,
-    pub tcp: SocketAddr,
-    pub output: Arc<Mutex<String>>,
+    pub(crate) tcp: SocketAddr,
+    pub(crate) output: Arc<Mutex<String>>,
 }
 
 impl Daemon {
     /// Starts with the defaults and waits until it says that it is ready.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(Options::default())
     }
 
     /// Starts as told and waits until it says that it is ready.
-    pub fn start_with(options: Options) -> Self {
+    pub(crate) fn start_with(options: Options) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let notify = UnixDatagram::bind(dir.path().join("notify")).expect("notify socket");
         let mut child = spawn(dir.path(), &options);
@@ -50,31 +50,31 @@ impl Daemon {
         Self { child, dir, tcp, output }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("remora.sock")
     }
 
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         client::request(client::unix(&self.socket()), "GET", path, &[], "")
     }
 
-    pub fn post(&self, path: &str, body: &str) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Reply {
         client::request(client::unix(&self.socket()), "POST", path, &[], body)
     }
 
     /// `data` of an enveloped answer.
-    pub fn data(&self, path: &str) -> Value {
+    pub(crate) fn data(&self, path: &str) -> Value {
         let reply = self.get(path);
         assert_eq!(reply.status, 200, "GET {path}: {}", reply.text());
         reply.json()["data"].clone()
     }
 
     /// Full entries that match `filter`, over the unix socket.
-    pub fn feed(&self, filter: &str) -> Feed {
+    pub(crate) fn feed(&self, filter: &str) -> Feed {
         let before = self.subscribers();
         let feed = Feed::open(client::unix(&self.socket()), "/api/wsFull", filter);
         self.await_subscriber(before);
@@ -82,16 +82,16 @@ impl Daemon {
     }
 
     /// A subscription is in force some time after the filter was sent; calls made before would be missed.
-    pub fn await_subscriber(&self, before: u64) {
+    pub(crate) fn await_subscriber(&self, before: u64) {
         until("the subscription", || (self.subscribers() > before).then_some(()));
     }
 
-    pub fn subscribers(&self) -> u64 {
+    pub(crate) fn subscribers(&self) -> u64 {
         self.data("/api/v1/status")["stream"]["subscribers"].as_u64().expect("status.stream.subscribers")
     }
 
     /// One counter of one stage in the status.
-    pub fn counter(&self, stage: &str, name: &str) -> u64 {
+    pub(crate) fn counter(&self, stage: &str, name: &str) -> u64 {
         let status = self.data("/api/v1/status");
         let stages = status["stages"].as_array().expect("stages");
         let found = stages.iter().find(|candidate| candidate["name"] == stage);
@@ -99,7 +99,7 @@ impl Daemon {
     }
 
     /// How much was lost for one reason.
-    pub fn dropped(&self, reason: &str) -> u64 {
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
         let status = self.data("/api/v1/status");
         let drops = status["drops"].as_array().expect("drops");
         let found = drops.iter().find(|candidate| candidate["reason"] == reason);
@@ -107,7 +107,7 @@ impl Daemon {
     }
 
     /// Runs the command line against this daemon.
-    pub fn remora(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) fn remora(&self, arguments: &[&str]) -> std::process::Output {
         Command::new(env!("CARGO_BIN_EXE_remora"))
             .arg("--socket")
             .arg(self.socket())
@@ -116,25 +116,25 @@ impl Daemon {
             .expect("run remora")
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status =
             Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill");
         assert!(status.success(), "kill -{name}");
     }
 
     /// SIGTERM, then waits for the end.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
     }
 
     /// SIGKILL, then waits for the end.
-    pub fn kill(mut self) -> ExitStatus {
+    pub(crate) fn kill(mut self) -> ExitStatus {
         self.child.kill().expect("kill");
         self.wait()
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         until("the daemon to end", || child.try_wait().expect("wait"))
     }

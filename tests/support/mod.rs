@@ -1,13 +1,13 @@
 //! What the black-box tests share: a daemon, real servers, namespaces, clients.
 
-pub mod client;
-pub mod daemon;
-pub mod netns;
-pub mod peers;
-pub mod wait;
+pub(crate) mod client;
+pub(crate) mod daemon;
+pub(crate) mod netns;
+pub(crate) mod peers;
+pub(crate) mod wait;
 
-pub use client::{Feed, Reply};
-pub use daemon::{Daemon, Options};
-pub use netns::Netns;
-pub use peers::{Nginx, PythonServer, curl, free_port};
-pub use wait::until;
+pub(crate) use client::Feed;
+pub(crate) use daemon::{Daemon, Options};
+pub(crate) use netns::Netns;
+pub(crate) use peers::{Nginx, PythonServer, curl, free_port};
+pub(crate) use wait::until;

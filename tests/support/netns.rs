@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A network namespace, removed when dropped.
-pub struct Netns {
-    pub name: String,
+pub(crate) struct Netns {
+    pub(crate) name: String,
 }
 
 impl Netns {
     /// A namespace with its loopback up.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = format!("rmr{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         run("ip", &["netns", "add", &name]);
         let netns = Self { name };
@@ -21,7 +21,7 @@ impl Netns {
     }
 
     /// Connects two namespaces with a veth pair; `left` gets `prefix`.1, `right` gets `prefix`.2.
-    pub fn join(left: &Self, right: &Self, prefix: &str) -> (String, String) {
+    pub(crate) fn join(left: &Self, right: &Self, prefix: &str) -> (String, String) {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let (a, b) = (
             format!("ra{}x{id}", std::process::id() % 10_000),
@@ -53,14 +53,14 @@ impl Netns {
     }
 
     /// A command that runs inside.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
     /// Runs a command inside; panics when it fails.
-    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Output {
         check(self.command(program).args(arguments), program, arguments)
     }
 }

@@ -11,12 +11,12 @@ use super::wait::until;
 
 /// A port that nothing listens on now. Another process could take it before the caller does; servers
 /// that fail to bind make the test fail loudly.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free port").port()
 }
 
 /// Runs curl quietly and returns what it did; panics when it fails.
-pub fn curl(arguments: &[&str]) -> Output {
+pub(crate) fn curl(arguments: &[&str]) -> Output {
     let output =
         Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output().expect("run curl");
     assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -24,20 +24,20 @@ pub fn curl(arguments: &[&str]) -> Output {
 }
 
 /// A real nginx in the foreground.
-pub struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
-    pub port: u16,
-    pub dir: TempDir,
+    pub(crate) port: u16,
+    pub(crate) dir: TempDir,
 }
 
 impl Nginx {
     /// Serves static files and `locations` (nginx configuration) on a free port of 127.0.0.1 and ::1.
-    pub fn start(locations: &str) -> Self {
+    pub(crate) fn start(locations: &str) -> Self {
         Self::start_in(None, "127.0.0.1", free_port(), locations)
     }
 
     /// Serves on `address:port`, in a namespace if one is given.
-    pub fn start_in(netns: Option<&Netns>, address: &str, port: u16, locations: &str) -> Self {
+    pub(crate) fn start_in(netns: Option<&Netns>, address: &str, port: u16, locations: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         std::fs::create_dir_all(dir.path().join("html")).expect("html");
         std::fs::write(dir.path().join("html/index.html"), "hello from nginx\n").expect("index");
@@ -70,17 +70,17 @@ impl Nginx {
         Self { child, port, dir }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     /// Pid of the master process.
-    pub fn master(&self) -> u32 {
+    pub(crate) fn master(&self) -> u32 {
         std::fs::read_to_string(self.dir.path().join("nginx.pid")).expect("pid").trim().parse().expect("pid")
     }
 
     /// Puts a file below the document root.
-    pub fn file(&self, name: &str, content: &[u8]) {
+    pub(crate) fn file(&self, name: &str, content: &[u8]) {
         std::fs::write(self.dir.path().join("html").join(name), content).expect("write file");
     }
 }
@@ -110,14 +110,14 @@ http {{
 }
 
 /// A Python program that prints its port as first line and then serves.
-pub struct PythonServer {
+pub(crate) struct PythonServer {
     child: Child,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl PythonServer {
     /// Runs `program`; it must print the port that it listens on.
-    pub fn start(program: &str) -> Self {
+    pub(crate) fn start(program: &str) -> Self {
         use std::io::{BufRead, BufReader};
         let mut child = Command::new("/usr/bin/python3")
             .args(["-u", "-c", program])
@@ -131,7 +131,7 @@ impl PythonServer {
         Self { child, port }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Polls `probe` until it gives a value. Panics with `what` after 20 s: on two busy cores a test
 /// daemon can be slow, and a deadline that is too short fails for no reason.
-pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(value) = probe() {

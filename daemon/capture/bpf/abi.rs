@@ -365,6 +365,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400), kind in 0_u32..8) {
+            let clock = Clock::fixed(0);
+            if let Some(packet) = PacketDecoder::default().decode(&bytes, &clock) {
+                assert!(packet.data.len() + size_of::<packet_record>() <= bytes.len());
+            }
+            let mut event = kind.to_ne_bytes().to_vec();
+            event.extend_from_slice(&bytes);
+            if let Some((_, size)) = socket_record(&event, &clock) {
+                assert!(size <= event.len());
+            }
+        }
+    }
+
     #[test]
     fn a_capture_length_beyond_the_record_is_malformed() {
         assert!(PacketDecoder::default().decode(&packet_bytes(4, b"abc"), &Clock::fixed(0)).is_none());

@@ -7,9 +7,13 @@
 //! Invariant: total. Any input, any split of it and any gap in it yields transactions or a
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
+mod backlog;
 pub mod http1;
 pub mod registry;
 pub mod session;
+
+#[cfg(test)]
+mod tests;
 
 pub use registry::PROTOCOLS;
 pub use session::Session;
@@ -244,4 +248,43 @@ pub struct Protocol {
     pub open: fn(&Opening<'_>) -> Box<dyn Dissector>,
     /// KFL fields that it fills.
     pub fields: &'static [Field],
+    /// KFL paths of the three columns of a list row.
+    pub columns: Columns,
+    /// Paths of payloads (bodies, values): left out for readers who may only see metadata.
+    pub payloads: &'static [&'static str],
+    /// What a detail view shows, in order.
+    pub sections: &'static [Section],
+}
+
+/// KFL paths whose comparison with the shown text selects like entries; empty: the column has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// Path of the method.
+    pub method: &'static str,
+    /// Path of the summary.
+    pub summary: &'static str,
+    /// Path of the status.
+    pub status: &'static str,
+}
+
+/// One block of a detail view.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// Heading.
+    pub title: &'static str,
+    /// Left or right half of the view.
+    pub side: Direction,
+    /// What it shows.
+    pub content: SectionContent,
+}
+
+/// Where a block of a detail view takes its content from. Paths begin with `request.` or `response.`.
+#[derive(Clone, Copy, Debug)]
+pub enum SectionContent {
+    /// Named single values: label and path.
+    Details(&'static [(&'static str, &'static str)]),
+    /// All values of the map or list at a path.
+    Table(&'static str),
+    /// A body: path of its text, path of its MIME type.
+    Body(&'static str, &'static str),
 }

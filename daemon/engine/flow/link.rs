@@ -8,6 +8,8 @@ use crate::wire::{Headers, SeqNumber, TcpFlags, TcpHeader};
 /// How far a packet's positions may lie from those last seen to count as the same stream: more than
 /// what socket buffers hold by default, little enough that two streams hardly ever overlap.
 const CONTINUITY_WINDOW: u32 = 16 << 20;
+/// Data packets of a connection with one known end that are compared with those of others.
+const WATCHED_PACKETS: u8 = 8;
 /// Header tuples remembered per connection: NAT gives at most one per vantage and direction.
 const MAX_TUPLES: usize = 4;
 
@@ -53,6 +55,8 @@ pub(super) struct Link {
     pub(super) last_seen: Timestamp,
     /// Last moved to the fresh end of the LRU list.
     pub(super) touched: Timestamp,
+    /// Data packets still compared, to find the other end behind NAT.
+    pub(super) watch: u8,
     /// Per direction: a packet passed.
     seen: [bool; 2],
     /// Per direction: a FIN passed.
@@ -74,6 +78,7 @@ impl Link {
             last: (0, Hook::Ingress),
             last_seen: at,
             touched: at,
+            watch: WATCHED_PACKETS,
             seen: [false, false],
             fin: [false, false],
             closing: false,

@@ -385,3 +385,96 @@ impl Lane {
 const fn micros(nanos: u64) -> u64 {
     nanos / 1000
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ACK, RST, SYN, SYN_ACK, Tcp, ms};
+
+    const C: &str = "10.0.0.1:40000";
+    const S: &str = "10.0.0.2:80";
+
+    /// Segments at the client's socket: milliseconds, whether to the server, the segment.
+    fn report(segments: &[(u64, bool, Tcp)]) -> TcpReport {
+        let mut metrics = TcpMetrics::default();
+        for (at, up, segment) in segments {
+            let data = segment.bytes();
+            let headers = Headers::parse(&data, data.len() as u32).unwrap();
+            let direction = if *up { Direction::ToServer } else { Direction::ToClient };
+            let hook = if *up { Hook::Egress } else { Hook::Ingress };
+            metrics.segment(0, direction, Some(hook), &headers, ms(*at));
+        }
+        metrics.report()
+    }
+
+    fn up(at: u64, seq: u32, ack: u32, flags: TcpFlags, payload: &[u8]) -> (u64, bool, Tcp) {
+        (at, true, Tcp::new(C, S, seq, ack, flags, payload))
+    }
+
+    fn down(at: u64, seq: u32, ack: u32, flags: TcpFlags, payload: &[u8]) -> (u64, bool, Tcp) {
+        (at, false, Tcp::new(S, C, seq, ack, flags, payload))
+    }
+
+    #[test]
+    fn times_of_a_call_are_measured_at_the_client() {
+        let report = report(&[
+            up(0, 10, 0, SYN, b""),
+            down(3, 50, 11, SYN_ACK, b""),
+            up(4, 11, 51, ACK, b""),
+            up(5, 11, 51, ACK, b"ask"),
+            down(7, 51, 14, ACK, b""),
+            down(15, 51, 14, ACK, b"answer"),
+            up(15, 14, 57, ACK, b""),
+        ]);
+        assert_eq!((report.initial_rtt_us, report.handshake_time_us), (3000, 4000));
+        assert_eq!((report.time_to_first_byte_us, report.connection_time_us), (10_000, 15_000));
+        assert_eq!((report.rtt_samples, report.rtt_min_us, report.rtt_max_us), (2, 2000, 3000));
+        assert_eq!((report.jitter_us, report.goodput_bytes, report.connection_completeness), (1000, 9, 15));
+    }
+
+    #[test]
+    fn refused_connection_is_33_and_data_then_reset_is_47() {
+        let refused = report(&[up(0, 10, 0, SYN, b""), down(1, 0, 11, RST.with(ACK), b"")]);
+        assert_eq!((refused.connection_completeness, refused.rst_count), (33, 1));
+        let reset = report(&[
+            up(0, 10, 0, SYN, b""),
+            down(1, 50, 11, SYN_ACK, b""),
+            up(1, 11, 51, ACK, b""),
+            up(1, 11, 51, ACK, b"ask"),
+            down(2, 51, 14, RST, b""),
+        ]);
+        assert_eq!(reset.connection_completeness, 47);
+        assert_eq!(report(&[up(0, 11, 51, ACK, b"ask")]).connection_completeness, 8);
+    }
+
+    #[test]
+    fn duplicate_acknowledgements_make_a_fast_retransmission() {
+        let mut segments = vec![down(0, 50, 11, ACK, b""), up(1, 11, 50, ACK, b"ab"), up(1, 13, 50, ACK, b"cd")];
+        segments.extend((0..4).map(|n| down(2 + n, 50, 11, ACK, b"")));
+        segments.push(up(7, 11, 50, ACK, b"ab"));
+        let report = report(&segments);
+        assert_eq!((report.dup_acks, report.retransmissions, report.fast_retransmissions), (4, 1, 1));
+        assert_eq!((report.rtt_samples, report.goodput_bytes), (0, 4));
+    }
+
+    #[test]
+    fn reordered_segment_is_no_retransmission() {
+        let report = report(&[
+            down(0, 50, 11, ACK, b"ab"),
+            down(1, 54, 11, ACK, b"ef"),
+            down(2, 52, 11, ACK, b"cd"),
+            down(30, 50, 11, ACK, b"ab"),
+        ]);
+        assert_eq!((report.missing_segments, report.out_of_order, report.retransmissions), (1, 1, 1));
+    }
+
+    #[test]
+    fn keep_alives_and_closed_windows_are_counted() {
+        let mut closed = down(3, 50, 13, ACK, b"");
+        closed.2.window = 0;
+        let again = closed.clone();
+        let report =
+            report(&[up(0, 11, 50, ACK, b"ab"), down(1, 50, 13, ACK, b""), up(2, 12, 50, ACK, b""), closed, again]);
+        assert_eq!((report.keepalive_count, report.zero_window_events, report.retransmissions), (1, 1, 0));
+    }
+}

@@ -3,7 +3,9 @@
 //! Invariant: one connection, one id, one shard, whichever of its (at most two) sockets showed the
 //! packet; two connections that share a tuple at the same time never share an id.
 
+mod fingerprint;
 mod link;
+mod listeners;
 mod metrics;
 mod router;
 mod table;

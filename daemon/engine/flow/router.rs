@@ -6,22 +6,21 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::fingerprint::{Fingerprints, Sighting};
 use super::link::{Link, VantagePoint};
+use super::listeners::Listeners;
 use super::{CLIENT_VANTAGE, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
 use crate::limits::Limits;
 use crate::model::{
     AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState, Timestamp,
 };
-use crate::wire::{Headers, SeqNumber, TcpHeader};
+use crate::wire::{Headers, TcpHeader};
 
-/// How long a SYN waits for its twin at the other end of a NAT on this host.
-const FINGERPRINT_PATIENCE: Duration = Duration::from_secs(5);
-/// SYNs that wait at most; the oldest is forgotten beyond it (a flood costs pairing, not memory).
-const MAX_FINGERPRINTS: usize = 16_384;
-/// Listening ports remembered; only guesses about connections older than capture depend on them.
-const MAX_LISTENERS: usize = 65_536;
-/// Connections looked at that share one header tuple (one per network namespace, in practice).
+/// Connections indexed under one header tuple (one per network namespace, and a few that just ended);
+/// the oldest, whose ends have met long ago, is left out beyond it.
 const MAX_TWINS: usize = 16;
+/// Young connections looked at for one that nobody answered before the table's oldest is evicted.
+const MAX_EVICTION_TRIES: usize = 8;
 /// The LRU order is exact to this much: saves relinking on every packet.
 const TOUCH_EVERY: u64 = 1_000_000_000;
 /// Connections aged out per call of `expire`: bounds the pause of the packet reader.
@@ -68,10 +67,6 @@ struct Place {
     side: u8,
 }
 
-/// What two SYNs have in common that are one SYN before and behind a NAT: initial sequence number,
-/// timestamp value, window.
-type Fingerprint = (SeqNumber, u32, u16);
-
 /// Gives each packet its connection. Single-threaded; time comes from the packets.
 #[derive(Debug)]
 pub struct Router {
@@ -86,19 +81,13 @@ pub struct Router {
     by_listener: HashMap<(SocketCookie, FiveTuple), Place>,
     /// All connections by canonical header tuple, to find the other end.
     by_tuple: HashMap<FiveTuple, SmallVec<[u32; 2]>>,
-    by_fingerprint: HashMap<Fingerprint, ConnectionSlot>,
-    fingerprints: VecDeque<(Timestamp, Fingerprint)>,
+    fingerprints: Fingerprints,
     /// Connections that end, in the order in which they are forgotten.
     closing: VecDeque<(Timestamp, u32, ConnectionId)>,
     /// Datagram flows and young connections, roughly in the order in which they may be forgotten.
     brief: VecDeque<(Timestamp, u32, ConnectionId)>,
-    /// Listening sockets per port; the packet does not tell its network namespace, so it is a hint.
-    listening: HashMap<u16, u32>,
-    listeners: HashMap<SocketCookie, u16>,
+    listeners: Listeners,
 }
-
-/// A slot that may have been given to another connection since.
-type ConnectionSlot = (u32, ConnectionId);
 
 impl Router {
     /// An empty router.
@@ -111,12 +100,10 @@ impl Router {
             by_cookie: HashMap::new(),
             by_listener: HashMap::new(),
             by_tuple: HashMap::new(),
-            by_fingerprint: HashMap::new(),
-            fingerprints: VecDeque::new(),
+            fingerprints: Fingerprints::default(),
             closing: VecDeque::new(),
             brief: VecDeque::new(),
-            listening: HashMap::new(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             config,
         }
     }
@@ -133,7 +120,7 @@ impl Router {
             Err(error) => return Routed::Dropped(error.drop_reason()),
         };
         let (place, first, replaces) = match self.known(&packet, &headers) {
-            Some(place) => (place, false, None),
+            Some(place) => (self.reunite(place, &packet, &headers), false, None),
             None => match self.join(&packet, &headers) {
                 Some(place) => (place, false, None),
                 None => self.open(&packet, &headers),
@@ -170,12 +157,10 @@ impl Router {
     pub fn socket_event(&mut self, event: &SocketEvent) {
         match event {
             SocketEvent::State { cookie, tuple, state, .. } if *state == TcpState::LISTEN => {
-                if self.listeners.len() < MAX_LISTENERS && self.listeners.insert(*cookie, tuple.local.port).is_none() {
-                    *self.listening.entry(tuple.local.port).or_default() += 1;
-                }
+                self.listeners.add(*cookie, tuple.local.port);
             }
             SocketEvent::Destroyed { cookie, at } => {
-                self.listener_gone(*cookie);
+                self.listeners.remove(*cookie);
                 self.socket_gone(*cookie, *at);
             }
             SocketEvent::State { .. } | SocketEvent::Owner { .. } => {}
@@ -187,7 +172,7 @@ impl Router {
         self.expire_closing(now);
         self.expire_brief(now);
         self.expire_idle(now);
-        self.expire_fingerprints(now);
+        self.fingerprints.expire(now);
     }
 
     fn expire_closing(&mut self, now: Timestamp) {
@@ -277,7 +262,7 @@ impl Router {
     fn find_twin(&self, packet: &Packet, headers: &Headers) -> Option<Place> {
         let twins = self.by_tuple.get(&headers.tuple.canonical())?;
         let mut best: Option<(u64, Place)> = None;
-        for slot in twins.iter().rev().take(MAX_TWINS) {
+        for slot in twins.iter().rev() {
             let Some(link) = self.links.get(*slot) else { continue };
             let Some(side) = open_side(link, packet, headers) else { continue };
             let direction = direction_at(packet.hook, side);
@@ -289,14 +274,34 @@ impl Router {
         best.map(|(_, place)| place)
     }
 
-    /// The connection whose SYN this is, seen beyond a NAT.
-    fn find_fingerprint(&mut self, packet: &Packet, headers: &Headers) -> Option<Place> {
-        let (slot, id) = *self.by_fingerprint.get(&fingerprint(headers)?)?;
-        let link = self.links.get(slot).filter(|link| link.id == id)?;
+    /// The connection that showed this very packet at its other end, under other addresses.
+    fn find_fingerprint(&self, packet: &Packet, headers: &Headers) -> Option<Place> {
+        let seen = self.fingerprints.get(headers)?;
+        let link = self.links.get(seen.slot).filter(|link| link.id == seen.id)?;
         let side = link.only_side()?;
-        // SYNs leave at the client and arrive at the server.
-        let needed = if side == CLIENT_VANTAGE { Hook::Ingress } else { Hook::Egress };
-        (packet.hook == needed).then_some(Place { slot, side: 1 - side })
+        // What left one socket arrives at the other.
+        (packet.hook != seen.hook).then_some(Place { slot: seen.slot, side: 1 - side })
+    }
+
+    /// A connection with one end so far may turn out to be the other end of another one.
+    fn reunite(&mut self, place: Place, packet: &Packet, headers: &Headers) -> Place {
+        let watched = |link: &&mut Link| link.watch > 0 && headers.payload_len_on_wire > 0;
+        let Some(link) = self.links.get_mut(place.slot).filter(watched) else { return place };
+        link.watch -= 1;
+        let id = link.id;
+        if link.only_side().is_none() || !packet.cookie.is_known() {
+            link.watch = 0;
+            return place;
+        }
+        let Some(found) = self.find_fingerprint(packet, headers).filter(|found| found.slot != place.slot) else {
+            let sighting = Sighting { slot: place.slot, id, hook: packet.hook };
+            self.fingerprints.remember(headers, sighting, packet.at);
+            return place;
+        };
+        // What it was until now has shown no data, so nothing of it was emitted.
+        self.forget(place.slot);
+        self.attach(found, packet, headers);
+        found
     }
 
     /// Makes the packet's socket the vantage (or the accepted child) at `place`.
@@ -320,6 +325,7 @@ impl Router {
     /// A new connection that begins with this packet.
     fn open(&mut self, packet: &Packet, headers: &Headers) -> (Place, bool, Option<ConnectionId>) {
         self.supersede(packet, headers);
+        self.compact();
         let replaces = self.make_room();
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
@@ -342,8 +348,9 @@ impl Router {
         }
         self.brief.push_back((packet.at.plus(self.config.brief_timeout), place.slot, id));
         self.index(place, packet.cookie, vantage.cookie.is_known(), headers.tuple.canonical());
-        if let Some(key) = fingerprint(headers).filter(|_| packet.cookie.is_known()) {
-            self.remember_fingerprint(key, place.slot, id, packet.at);
+        if packet.cookie.is_known() {
+            let sighting = Sighting { slot: place.slot, id, hook: packet.hook };
+            self.fingerprints.remember(headers, sighting, packet.at);
         }
         (place, true, replaces.map(|(id, _)| id))
     }
@@ -369,13 +376,35 @@ impl Router {
         }
     }
 
-    /// Evicts the least recently used connection when the table is full.
+    /// Evicts a connection when the table is full: one whose opening nobody answered for long, so that
+    /// a flood of SYNs hurts itself first, else the least recently used one.
     fn make_room(&mut self) -> Option<(ConnectionId, usize)> {
         if self.links.len() < self.config.max_connections {
             return None;
         }
+        for _ in 0..MAX_EVICTION_TRIES {
+            let Some((at, slot, id)) = self.brief.pop_front() else { break };
+            let Some(link) = self.links.get(slot).filter(|link| link.id == id) else { continue };
+            if !link.is_answered() {
+                return self.forget(slot);
+            }
+            if !link.is_tcp() {
+                self.brief.push_back((at, slot, id));
+            }
+        }
         let slot = self.links.oldest()?;
         self.forget(slot)
+    }
+
+    /// Drops queued slots that were given to other connections, once they are the majority.
+    fn compact(&mut self) {
+        let most = self.config.max_connections.saturating_mul(2).saturating_add(1024);
+        let links = &self.links;
+        for queue in [&mut self.brief, &mut self.closing] {
+            if queue.len() > most {
+                queue.retain(|(_, slot, id)| links.get(*slot).is_some_and(|link| link.id == *id));
+            }
+        }
     }
 
     fn index(&mut self, place: Place, cookie: SocketCookie, is_connected: bool, canonical: FiveTuple) {
@@ -389,7 +418,11 @@ impl Router {
 
     fn add_tuple(&mut self, slot: u32, canonical: FiveTuple) {
         if self.links.get_mut(slot).is_some_and(|link| link.add_tuple(canonical)) {
-            self.by_tuple.entry(canonical).or_default().push(slot);
+            let twins = self.by_tuple.entry(canonical).or_default();
+            if twins.len() >= MAX_TWINS {
+                twins.remove(0);
+            }
+            twins.push(slot);
         }
     }
 
@@ -418,27 +451,13 @@ impl Router {
         if headers.protocol() == L4::TCP && packet.cookie.is_known() {
             let local = packet.socket.map_or(0, |socket| socket.local.port);
             let remote = packet.socket.map_or(0, |socket| socket.remote.port);
-            let (local_listens, remote_listens) = (self.is_listening(local), self.is_listening(remote));
+            let (local_listens, remote_listens) = (self.listeners.has(local), self.listeners.has(remote));
             if local_listens != remote_listens {
                 return local_listens != outbound;
             }
         }
         let (from_low, to_low) = (src.port < FIRST_UNPRIVILEGED_PORT, dst.port < FIRST_UNPRIVILEGED_PORT);
         if headers.protocol() == L4::TCP { src.port >= dst.port } else { !from_low || to_low }
-    }
-
-    fn is_listening(&self, port: u16) -> bool {
-        self.listening.contains_key(&port)
-    }
-
-    fn listener_gone(&mut self, cookie: SocketCookie) {
-        let Some(port) = self.listeners.remove(&cookie) else { return };
-        if let Some(count) = self.listening.get_mut(&port) {
-            *count -= 1;
-            if *count == 0 {
-                self.listening.remove(&port);
-            }
-        }
     }
 
     fn socket_gone(&mut self, cookie: SocketCookie, at: Timestamp) {
@@ -478,31 +497,16 @@ impl Router {
         Some((link.id, link.shard))
     }
 
-    fn remember_fingerprint(&mut self, key: Fingerprint, slot: u32, id: ConnectionId, at: Timestamp) {
-        if self.fingerprints.len() >= MAX_FINGERPRINTS
-            && let Some((_, oldest)) = self.fingerprints.pop_front()
-        {
-            self.by_fingerprint.remove(&oldest);
-        }
-        self.fingerprints.push_back((at, key));
-        self.by_fingerprint.insert(key, (slot, id));
-    }
-
-    fn expire_fingerprints(&mut self, now: Timestamp) {
-        while let Some((at, key)) = self.fingerprints.front() {
-            if now.since(*at) < duration_nanos(FINGERPRINT_PATIENCE) {
-                return;
-            }
-            self.by_fingerprint.remove(key);
-            self.fingerprints.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
 impl Router {
-    pub(super) fn listening_is_empty(&self) -> bool {
-        self.listening.is_empty() && self.listeners.is_empty()
+    pub(super) fn queue_sizes(&self) -> [usize; 2] {
+        [self.brief.len(), self.closing.len()]
+    }
+
+    pub(super) fn most_twins(&self) -> usize {
+        self.by_tuple.values().map(SmallVec::len).max().unwrap_or(0)
     }
 
     /// Entries in every index; none may outlive its connections.
@@ -511,7 +515,7 @@ impl Router {
             self.by_cookie.len(),
             self.by_listener.len(),
             self.by_tuple.len(),
-            self.by_fingerprint.len(),
+            self.fingerprints.len(),
             self.load.iter().sum(),
         ]
     }
@@ -558,12 +562,6 @@ fn direction_of(packet: &Packet, headers: &Headers, side: u8, client: AddrPort) 
     } else {
         Direction::ToClient
     }
-}
-
-/// What stays the same of a SYN when NAT rewrites its addresses.
-fn fingerprint(headers: &Headers) -> Option<Fingerprint> {
-    let tcp = headers.tcp().filter(|tcp| tcp.flags.opens())?;
-    Some((tcp.seq, tcp.options.timestamps.map_or(0, |(value, _)| value), tcp.window))
 }
 
 fn duration_nanos(duration: Duration) -> u64 {

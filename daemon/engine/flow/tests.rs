@@ -174,6 +174,53 @@ fn nat_between_namespaces_is_seen_through_by_the_syn() {
 }
 
 #[test]
+fn nat_is_seen_through_mid_stream_by_the_data() {
+    let (service, real, masked) = ("10.96.0.1:80", "10.1.0.9:8080", "10.1.0.1:55555");
+    let mut router = router();
+    let (client, child) = (Socket::connected(1, C, service), Socket::connected(3, real, masked));
+    // Both ends show something that cannot be compared before the first data passes.
+    let id = go(&mut router, client.out(ms(0), tcp(C, service, 11, 51, ACK, b""))).0;
+    assert_ne!(go(&mut router, child.arrive(ms(0), tcp(masked, real, 11, 51, ACK, b""))).0, id);
+    assert_eq!(go(&mut router, client.out(ms(1), tcp(C, service, 11, 51, ACK, b"ask"))), (id, 0, UP));
+    assert_eq!(go(&mut router, child.arrive(ms(1), tcp(masked, real, 11, 51, ACK, b"ask"))), (id, 1, UP));
+    assert_eq!(go(&mut router, child.out(ms(2), tcp(real, masked, 51, 14, ACK, b"answer"))), (id, 1, DOWN));
+    assert_eq!(router.connections(), 1);
+    // The same at once, when the second end is new.
+    let (other, far) = (Socket::connected(4, "10.0.0.1:40004", service), Socket::connected(5, real, "10.1.0.1:40005"));
+    let id = go(&mut router, other.out(ms(3), tcp("10.0.0.1:40004", service, 900, 800, ACK, b"ask"))).0;
+    assert_eq!(go(&mut router, far.arrive(ms(3), tcp("10.1.0.1:40005", real, 900, 800, ACK, b"ask"))), (id, 1, UP));
+    assert_eq!(router.connections(), 2);
+}
+
+#[test]
+fn a_flood_of_openings_evicts_itself_first() {
+    let mut config = RouterConfig::new(1, &Limits::default());
+    config.max_connections = 16;
+    let mut router = Router::new(config);
+    let sockets = (Socket::connected(1, C, S), Socket::listener(2, "0.0.0.0:80"), Socket::connected(3, S, C));
+    let id = local_call(&mut router, sockets.0, sockets.1, sockets.2, C, S, 1000);
+    for n in 0..5000_u32 {
+        let from = format!("10.9.{}.{}:1", n / 250, n % 250);
+        go(&mut router, sockets.1.arrive(ms(u64::from(n) + 10), tcp(&from, S, n, 0, SYN, b"")));
+    }
+    assert_eq!(go(&mut router, sockets.0.out(ms(9000), tcp(C, S, 1004, 6007, ACK, b"more"))).0, id);
+    assert!(router.queue_sizes().iter().all(|size| *size <= 2 * 16 + 1025));
+}
+
+#[test]
+fn one_tuple_used_again_and_again_costs_no_more_than_another() {
+    let mut router = router();
+    for n in 0..5000_u32 {
+        go(&mut router, from_file(ms(0), tcp(C, S, n * 10_000, 0, SYN, b"")));
+    }
+    assert!(router.most_twins() <= 16);
+    router.expire(ms(100_000));
+    router.expire(ms(100_000));
+    assert_eq!(router.connections(), 0);
+    assert_eq!(router.index_sizes(), [0; 5]);
+}
+
+#[test]
 fn used_port_starts_a_new_connection() {
     let mut router = router();
     let listener = Socket::listener(2, "0.0.0.0:80");
@@ -213,7 +260,9 @@ fn mid_stream_roles_come_from_listeners_then_from_ports() {
     });
     assert_eq!(go(&mut router, server.out(ms(0), answer())), (1, 1, DOWN));
     router.socket_event(&SocketEvent::Destroyed { at: ms(0), cookie: SocketCookie(9) });
-    assert!(router.listening_is_empty());
+    let (near, far) = ("10.0.0.2:50000", "10.0.0.1:40001");
+    let late = go(&mut router, Socket::connected(5, near, far).out(ms(0), tcp(near, far, 1, 1, ACK, b"answer")));
+    assert_eq!(late.2, UP);
 }
 
 #[test]

@@ -270,18 +270,13 @@ pub(super) fn quoted(f: &mut impl fmt::Write, text: &str) -> fmt::Result {
     f.write_char('"')
 }
 
-/// A raw text, in quotes that it does not contain itself.
+/// A raw text, in quotes that it does not contain itself; any text that was read has such quotes.
 fn raw(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    let single_line = !text.contains('\n');
-    let quote = if single_line && !text.contains('"') {
-        "\""
-    } else if single_line && !text.contains('\'') {
-        "'"
-    } else if !text.contains("\"\"\"") && !text.ends_with('"') {
-        "\"\"\""
-    } else {
-        "'''"
+    let fits = |quote: &str| {
+        let one_line = quote.len() == 3 || quote == "`" || !text.contains('\n');
+        one_line && !text.contains(quote) && !quote.chars().next().is_some_and(|first| text.ends_with(first))
     };
+    let quote = ["\"", "'", "`", "\"\"\"", "'''"].into_iter().find(|quote| fits(quote)).unwrap_or("`");
     write!(f, "r{quote}{text}{quote}")
 }
 

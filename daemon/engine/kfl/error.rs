@@ -55,14 +55,14 @@ impl KflError {
             span: span.range(),
             line: 1,
             column: 1,
-            message: message.into(),
+            message: one_line(message.into()),
             expected: Vec::new(),
             hints: Vec::new(),
         }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.hints.push(one_line(hint.into()));
         self
     }
 
@@ -90,9 +90,13 @@ impl KflError {
             text.truncate(floor_char(&text, limits::SHORT_ERROR - 3));
             text.push_str("...");
         }
-        text.retain(|character| character != '\n' && character != '\r');
         text
     }
+}
+
+/// A text that is quoted in a message may hold anything; a message is one line.
+fn one_line(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
 }
 
 /// The last character boundary of `text` that is not after `at`.

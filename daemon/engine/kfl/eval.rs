@@ -490,7 +490,7 @@ pub(super) fn convert<'e>(conversion: Conversion, value: &Val<'e>) -> Val<'e> {
     let text = |value: &Val<'_>| value.text().map(|text| CompactString::from_utf8_lossy(&text));
     let converted = match (conversion, value) {
         (Conversion::Int, Val::Int(_)) | (Conversion::Float, Val::Float(_)) => Some(value.clone()),
-        (Conversion::Int, Val::Time(nanos)) => Some(Val::Int(nanos / (1000 * moment::MILLI))),
+        (Conversion::Int, Val::Time(nanos)) => Some(Val::Int(nanos / moment::MILLI)),
         (Conversion::Int, Val::Str(_) | Val::Text(_)) => {
             text(value).and_then(|text| text.trim().parse().ok()).map(Val::Int)
         }
@@ -498,6 +498,7 @@ pub(super) fn convert<'e>(conversion: Conversion, value: &Val<'e>) -> Val<'e> {
             value.number().filter(|number| number.abs() < 9e18).map(|number| Val::Int(number as i64))
         }
         (Conversion::Float, _) => value.number().map(Val::Float),
+        (Conversion::Str, Val::Time(nanos)) => moment::written(*nanos).map(|text| Val::Text(text.into())),
         (Conversion::Str, _) => text(value).map(Val::Text),
         (Conversion::Bool, Val::Bool(_)) => Some(value.clone()),
         (Conversion::Bool, _) => match text(value).as_deref() {

@@ -65,7 +65,7 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
     function "lower" r#"lower(path) == "/admin""# "Same as the method.";
     function "upper" r#"upper(method) == "GET""# "Same as the method.";
     function "matches" r#"matches(path, "v[0-9]+")"# "Same as the method.";
-    function "int" r#"int(request.headers["content-length"]) > 10"# "A number from a text or a float; seconds of a moment.";
+    function "int" r#"int(request.headers["content-length"]) > 10"# "A number from a text or a float; milliseconds of a moment.";
     function "uint" r#"uint("7") == 7"# "Same as `int`.";
     function "double" r"double(request.query.x) > 0.5" "A float from a text or a number.";
     function "string" r#"string(status_code).startsWith("4")"# "The text of a value.";

@@ -24,6 +24,11 @@ pub(super) fn rfc3339(text: &str) -> Option<i64> {
     i64::try_from(at.as_nanosecond()).ok()
 }
 
+/// Nanoseconds since the epoch as an RFC 3339 text.
+pub(super) fn written(nanos: i64) -> Option<String> {
+    jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok().map(|at| at.to_string())
+}
+
 /// `10/19/2021, 6:29:02.593 PM` (month first, UTC; the fraction may be left out) as nanoseconds.
 pub(super) fn us_datetime(text: &str) -> Option<i64> {
     let (date, time) = text.trim().split_once(',')?;

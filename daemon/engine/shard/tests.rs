@@ -380,7 +380,9 @@ fn packets_per_second_of_keep_alive_http() {
         let mut talks: Vec<Talk> =
             names.iter().enumerate().map(|(n, name)| Talk::local(name, S, 10 + n as u64 * 2)).collect();
         let mut rig = Rig::new();
-        talks.iter_mut().for_each(|talk| rig.feed(talk.open()));
+        for talk in &mut talks {
+            rig.feed(talk.open());
+        }
         rig.shard.set_dissecting(dissecting);
         let mut count = Count::default();
         let mut routed = Vec::with_capacity(4000);
@@ -416,6 +418,82 @@ fn packets_per_second_of_keep_alive_http() {
                 per_second / 4e3,
                 count.0
             );
+        }
+    }
+}
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Hook, SocketCookie};
+    use crate::testing::{Tcp, from_file};
+
+    /// A segment of few possible places and flags, so that segments interact.
+    fn segment() -> impl Strategy<Value = Packet> {
+        let text = prop_oneof![Just(ASK), Just(ANSWER), Just(&ASK[..7]), Just(&b"\xff\xfe"[..]), Just(&b""[..])];
+        let places = (prop_oneof![0..400_u32, any::<u32>()], prop_oneof![0..400_u32, any::<u32>()]);
+        (any::<bool>(), places, any::<u8>(), text, 0..3_u64, any::<bool>(), any::<bool>(), 0..400_u64).prop_map(
+            |(up, (seq, ack), flags, text, cookie, out, listener, at)| {
+                let (from, to) = if up { (C, S) } else { (S, C) };
+                let data = Tcp::new(from, to, seq, ack, crate::wire::TcpFlags(flags & 0x17), text).bytes();
+                let socket = if listener { Socket::listener(cookie, S) } else { Socket::connected(cookie, S, C) };
+                let hook = if out { Hook::Egress } else { Hook::Ingress };
+                let known = (cookie != 0).then_some(socket.tuple);
+                Packet { cookie: SocketCookie(cookie), socket: known, hook, ..from_file(ms(at), data) }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_any_segments_stays_within_bounds(packets in proptest::collection::vec(segment(), 0..200)) {
+            let mut rig = Rig::with(Limits { max_connections: 4, max_out_of_order: 256, ..Limits::default() });
+            for packet in packets {
+                let at = packet.at;
+                rig.feed([packet]);
+                rig.advance(at);
+                prop_assert!(rig.shard.connections() <= 5);
+            }
+            rig.shard.finish(ms(1000), &mut rig.seen);
+            prop_assert_eq!(rig.shard.connections(), 0);
+            prop_assert_eq!(rig.shard.next_deadline(), None);
+            let mut ids: Vec<String> = rig.seen.entries.iter().map(|entry| entry.id.to_string()).collect();
+            let all = ids.len();
+            ids.sort();
+            ids.dedup();
+            prop_assert_eq!(ids.len(), all);
+        }
+
+        /// Both vantages in one stream of records, some records lost, order kept per vantage: what comes
+        /// out is what was said, or a counted hole.
+        #[test]
+        fn calls_come_out_once_or_a_hole_is_counted(lost in proptest::collection::vec(0..10_u8, 400),
+                                                    mss in 8..200_usize, calls in 1..6_usize) {
+            let mut rig = Rig::new();
+            let mut talk = Talk::local(C, S, 1);
+            talk.mss = mss;
+            rig.feed(talk.open());
+            let mut gone = 0;
+            for n in 0..calls {
+                for (index, packet) in talk.say(true, ASK).into_iter().chain(talk.say(false, ANSWER)).enumerate() {
+                    if lost[(n * 67 + index) % 400] == 0 {
+                        gone += 1;
+                    } else {
+                        rig.feed([packet]);
+                    }
+                }
+                talk.at = talk.at.plus(Duration::from_secs(1));
+                rig.advance(talk.at);
+            }
+            let whole = rig.seen.entries.iter().filter(|entry| entry.status == 200 && entry.events.is_empty()).count();
+            // A hole in a head may leave both halves of a call on their own.
+            prop_assert!(whole <= calls && rig.seen.entries.len() <= 2 * calls);
+            if rig.lost(DropReason::SequenceHole) == 0 {
+                prop_assert_eq!(whole, calls, "{} records lost", gone);
+            } else {
+                prop_assert!(gone >= 2);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod crash;
 mod disk;
 mod entries;
+mod kill;
 mod tokens;
 
 use std::ops::ControlFlow;

@@ -4,15 +4,24 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// In the digits of a chunk size.
-    Size { value: u64, digits: u8 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
     /// After the size, up to the end of the line.
-    Extension { value: u64 },
+    Extension {
+        value: u64,
+    },
     /// In chunk data.
-    Data { left: u64 },
+    Data {
+        left: u64,
+    },
     /// In the line end after chunk data.
     DataEnd,
     /// At or in a trailer line; `len` bytes of it were seen.
-    Trailer { len: usize },
+    Trailer {
+        len: usize,
+    },
     Done,
 }
 

@@ -20,14 +20,20 @@ pub(super) struct NotDecoded {
 
 /// The codings of a `Content-Encoding` value in the order in which they were applied.
 pub(super) fn codings(value: &str) -> impl Iterator<Item = String> + '_ {
-    value.split(',').map(|coding| coding.trim().to_ascii_lowercase()).filter(|coding| {
-        !coding.is_empty() && coding != "identity"
-    })
+    value
+        .split(',')
+        .map(|coding| coding.trim().to_ascii_lowercase())
+        .filter(|coding| !coding.is_empty() && coding != "identity")
 }
 
 /// Undoes `codings` (in the order in which they were applied). `complete`: the whole body is there; if
 /// not, what can be decoded of it is the answer.
-pub(super) fn decode(body: &[u8], codings: &[String], complete: bool, max: usize) -> Result<Vec<u8>, NotDecoded> {
+pub(super) fn decode(
+    body: &[u8],
+    codings: &[String],
+    complete: bool,
+    max: usize,
+) -> Result<Vec<u8>, NotDecoded> {
     let fail = |coding: &str, reason: String| NotDecoded { coding: coding.to_owned(), reason };
     if codings.len() > MAX_CODINGS {
         return Err(fail(&codings.join(", "), format!("more than {MAX_CODINGS} codings")));
@@ -36,7 +42,8 @@ pub(super) fn decode(body: &[u8], codings: &[String], complete: bool, max: usize
     for coding in codings.iter().rev() {
         let input = current.as_deref().unwrap_or(body);
         let mut decoder = open(input, coding).map_err(|reason| fail(coding, reason.to_string()))?;
-        let output = read_capped(&mut *decoder, complete, max).map_err(|reason| fail(coding, reason.to_string()))?;
+        let output =
+            read_capped(&mut *decoder, complete, max).map_err(|reason| fail(coding, reason.to_string()))?;
         drop(decoder);
         current = Some(output);
     }
@@ -124,11 +131,17 @@ mod tests {
         assert_eq!(decode(&body, &list(&["br"]), true, 100).expect("valid"), b"hello");
     }
 
+    /// 16 MiB of zeros as brotli.
+    const BROTLI_BOMB: [u8; 27] = [
+        0xcb, 0xff, 0xff, 0x3f, 0xf8, 0x27, 0x00, 0xe2, 0xb1, 0x40, 0x20, 0xf7, 0xfe, 0x2f, 0xff, 0xff, 0xff,
+        0xf0, 0x4f, 0x00, 0xc4, 0x61, 0x11, 0x80, 0xee, 0xfd, 0x1f,
+    ];
+
     #[test]
     fn bombs_stop_at_the_cap() {
         let zeros = vec![0; 10 << 20];
         let zstd = zstd::encode_all(&zeros[..], 3).expect("in memory");
-        for (coding, bomb) in [("gzip", gzip(&zeros)), ("zstd", zstd)] {
+        for (coding, bomb) in [("gzip", gzip(&zeros)), ("zstd", zstd), ("br", BROTLI_BOMB.to_vec())] {
             let error = decode(&bomb, &list(&[coding]), true, 1 << 20).expect_err("beyond the cap");
             assert!(error.reason.contains("grows beyond"), "{error:?}");
         }

@@ -1,10 +1,11 @@
 //! HTTP/1 on one connection: both lanes' state machines around the matcher.
 
 use super::entry;
+use super::framing::{ask_of, note_deviations, request_body, response_body};
 use super::lane::{Body, HeadFound, Lane, State};
 use super::matcher::{Ask, Exchange, Matcher};
 use super::message::Message;
-use super::parser::{self, Framing, Head, HeadError};
+use super::parser::{self, Framing, HeadError};
 use crate::dissect::{Carrier, Dissector, End, Input, Opening, Output, Progress, Upgrade};
 use crate::limits::Limits;
 use crate::model::{Direction, EntryEvent, ErrorKind, Timestamp};
@@ -21,15 +22,15 @@ pub(super) struct Http1 {
     /// The request that is coming in.
     asking: u64,
     /// The exchange whose response is coming in.
-    answering: Option<Box<Exchange>>,
+    answering: Option<Exchange>,
     /// An exchange that was answered before its request was complete.
-    finishing: Option<Box<Exchange>>,
+    finishing: Option<Exchange>,
     /// When a response that came before its request stops waiting.
     patience: Option<Timestamp>,
     /// The next response may not wait.
     hurry: bool,
     /// What the matcher gave up, on its way out.
-    shown: Vec<Box<Exchange>>,
+    shown: Vec<Exchange>,
 }
 
 /// What one step of a lane did.
@@ -85,7 +86,7 @@ impl Http1 {
 
     fn show(&mut self, out: &mut Output<'_>) {
         for exchange in self.shown.drain(..) {
-            out.transactions.push(entry::transaction(*exchange, out.limits));
+            out.transactions.push(entry::transaction(exchange, out.limits));
         }
     }
 
@@ -111,7 +112,13 @@ impl Http1 {
     }
 
     /// Steps that are the same in both directions. `None`: a head is next.
-    fn common_step(&mut self, direction: Direction, rest: &[u8], at: Timestamp, limits: &Limits) -> Option<Step> {
+    fn common_step(
+        &mut self,
+        direction: Direction,
+        rest: &[u8],
+        at: Timestamp,
+        limits: &Limits,
+    ) -> Option<Step> {
         let lane = self.lane(direction);
         match lane.state {
             State::Ended => Some(if rest.is_empty() { Step::More } else { Step::Took(rest.len()) }),
@@ -175,7 +182,7 @@ impl Http1 {
         };
         let framing = Framing::of(&head);
         let since = self.requests.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), since, at));
+        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         let ask = ask_of(&head, &message);
         let body = request_body(&framing);
@@ -189,12 +196,19 @@ impl Http1 {
     }
 
     /// A request that exceeds a limit is shown by its first line; what follows it cannot be followed.
-    fn request_refused(&mut self, rest: &[u8], limit: &'static str, at: Timestamp, out: &mut Output<'_>) -> Step {
+    fn request_refused(
+        &mut self,
+        rest: &[u8],
+        limit: &'static str,
+        at: Timestamp,
+        out: &mut Output<'_>,
+    ) -> Step {
         let line = memchr::memchr(b'\n', rest).map_or(&[][..], |end| &rest[..=end]);
         let head = [line, b"\r\n"].concat();
         let since = self.requests.since.unwrap_or(at);
         if let Ok(head) = parser::parse_head(&head, false, 0) {
-            let mut message = Box::new(Message::new(&head, &Framing::default(), rest.len(), since, at));
+            let mut message =
+                Box::new(Message::new(&head, &Framing::default(), rest.len(), (since, at), out.limits));
             message.events.push(EntryEvent::LimitExceeded { limit: limit.into() });
             message.ended = true;
             self.matcher.ask(Ask::Plain, message, out.limits, &mut self.shown);
@@ -213,7 +227,7 @@ impl Http1 {
     fn incoming(&mut self) -> Option<&mut Exchange> {
         let id = self.asking;
         let answered = [&mut self.answering, &mut self.finishing];
-        let answered = answered.into_iter().flatten().map(|exchange| &mut **exchange).find(|exchange| exchange.id == id);
+        let answered = answered.into_iter().flatten().find(|exchange| exchange.id == id);
         answered.or_else(|| self.matcher.last(id))
     }
 
@@ -236,7 +250,9 @@ impl Http1 {
         };
         match result {
             Err(error) => {
-                if let (true, Some(request)) = (message, self.incoming().and_then(|open| open.request.as_deref_mut())) {
+                if let (true, Some(request)) =
+                    (message, self.incoming().and_then(|open| open.request.as_deref_mut()))
+                {
                     request.anomaly(error.0);
                 }
                 self.end_request(out);
@@ -261,7 +277,7 @@ impl Http1 {
             request.ended = true;
         }
         if let Some(exchange) = self.finishing.take() {
-            out.transactions.push(entry::transaction(*exchange, out.limits));
+            out.transactions.push(entry::transaction(exchange, out.limits));
         }
     }
 
@@ -272,11 +288,8 @@ impl Http1 {
         if let State::Body(_) = self.responses.state {
             return self.response_body(rest, at, out);
         }
-        if self.must_wait(at, out.limits) {
-            return match parser::response_start(rest) {
-                parser::Start::No => self.garbage(Direction::ToClient, rest, out.limits),
-                _ => Step::Wait,
-            };
+        if parser::response_start(rest) != parser::Start::No && self.must_wait(at, out.limits) {
+            return Step::Wait;
         }
         match self.responses.find_head(rest, parser::response_start, out.limits.max_head) {
             HeadFound::Whole(end) => self.response_head(&rest[..end], at, out),
@@ -330,7 +343,7 @@ impl Http1 {
         }
         let framing = Framing::of(&head);
         let since = self.responses.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), since, at));
+        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         self.hurry = false;
         let mut exchange = self.matcher.claim(since, &mut self.shown);
@@ -355,7 +368,7 @@ impl Http1 {
             request.ended = true;
         }
         self.show(out);
-        let transaction = entry::transaction(*exchange, out.limits);
+        let transaction = entry::transaction(exchange, out.limits);
         let upgrade = Upgrade {
             carrier,
             request: transaction.request.clone(),
@@ -374,14 +387,14 @@ impl Http1 {
             self.end_response(out);
             return Step::Took(0);
         }
-        let message = self.answering.as_mut().and_then(|exchange| exchange.response.as_deref_mut());
-        let message = message.map(|message| {
+        let mut message = self.answering.as_mut().and_then(|exchange| exchange.response.as_deref_mut());
+        if let Some(message) = &mut message {
             message.end = at;
-            message
-        });
+        }
         match body.take(rest, message, out.limits) {
             Err(error) => {
-                if let Some(response) = self.answering.as_mut().and_then(|open| open.response.as_deref_mut()) {
+                if let Some(response) = self.answering.as_mut().and_then(|open| open.response.as_deref_mut())
+                {
                     response.anomaly(error.0);
                 }
                 self.fail_answer(ErrorKind::Dissection, "the chunked body is malformed");
@@ -402,10 +415,11 @@ impl Http1 {
     /// The answer to an unseen request has a length but, as after HEAD, the next response follows at once.
     fn is_bodyless_orphan(&self, body: &Body, rest: &[u8]) -> bool {
         let untouched = |exchange: &Exchange| {
-            exchange.ask == Ask::Unknown && exchange.response.as_ref().is_some_and(|response| response.body_size == 0)
+            exchange.ask == Ask::Unknown
+                && exchange.response.as_ref().is_some_and(|response| response.body_size == 0)
         };
         matches!(body, Body::Length(_))
-            && self.answering.as_deref().is_some_and(untouched)
+            && self.answering.as_ref().is_some_and(untouched)
             && parser::response_start(rest) == parser::Start::Yes
     }
 
@@ -424,13 +438,14 @@ impl Http1 {
         }
         if exchange.request.as_ref().is_none_or(|request| request.ended) {
             self.show(out);
-            out.transactions.push(entry::transaction(*exchange, out.limits));
+            out.transactions.push(entry::transaction(exchange, out.limits));
         } else {
             self.finishing = Some(exchange);
         }
     }
 
     fn gap(&mut self, direction: Direction, bytes: u64, out: &mut Output<'_>) {
+        self.stop_waiting(direction);
         let mut state = std::mem::replace(&mut self.lane(direction).state, State::Resync);
         let known = match &mut state {
             State::Ended => Some(false),
@@ -462,7 +477,9 @@ impl Http1 {
     fn message(&mut self, direction: Direction) -> Option<&mut Message> {
         match direction {
             Direction::ToServer => self.incoming().and_then(|exchange| exchange.request.as_deref_mut()),
-            Direction::ToClient => self.answering.as_mut().and_then(|exchange| exchange.response.as_deref_mut()),
+            Direction::ToClient => {
+                self.answering.as_mut().and_then(|exchange| exchange.response.as_deref_mut())
+            }
         }
     }
 
@@ -477,7 +494,15 @@ impl Http1 {
         }
     }
 
+    /// Input of `direction` after what waited: what waited is decided or gone.
+    fn stop_waiting(&mut self, direction: Direction) {
+        if direction == Direction::ToClient {
+            self.patience = None;
+        }
+    }
+
     fn eof(&mut self, direction: Direction, out: &mut Output<'_>) {
+        self.stop_waiting(direction);
         let state = std::mem::replace(&mut self.lane(direction).state, State::Ended);
         match (direction, state) {
             (Direction::ToServer, State::Body(_)) => {
@@ -493,7 +518,11 @@ impl Http1 {
                 }
                 self.end_response(out);
                 self.responses.state = State::Ended;
-                self.matcher.close(ErrorKind::Connection, "closed by the server before it answered", &mut self.shown);
+                self.matcher.close(
+                    ErrorKind::Connection,
+                    "closed by the server before it answered",
+                    &mut self.shown,
+                );
             }
         }
         self.show(out);
@@ -501,7 +530,13 @@ impl Http1 {
 }
 
 impl Dissector for Http1 {
-    fn feed(&mut self, direction: Direction, input: Input<'_>, at: Timestamp, out: &mut Output<'_>) -> Progress {
+    fn feed(
+        &mut self,
+        direction: Direction,
+        input: Input<'_>,
+        at: Timestamp,
+        out: &mut Output<'_>,
+    ) -> Progress {
         match input {
             Input::Bytes(bytes) => return self.run(direction, bytes, at, out),
             Input::Gap(bytes) => self.gap(direction, bytes, out),
@@ -519,12 +554,24 @@ impl Dissector for Http1 {
 
     fn close(&mut self, end: End, _at: Timestamp, out: &mut Output<'_>) {
         let (kind, why, partial) = match end {
-            End::Closed => (ErrorKind::Connection, "closed before it was answered", "closed before it was complete"),
-            End::Reset(Direction::ToServer) => (ErrorKind::Connection, "reset by the client", "reset by the client"),
-            End::Reset(Direction::ToClient) => (ErrorKind::Connection, "reset by the server", "reset by the server"),
+            End::Closed => {
+                (ErrorKind::Connection, "closed before it was answered", "closed before it was complete")
+            }
+            End::Reset(Direction::ToServer) => {
+                (ErrorKind::Connection, "reset by the client", "reset by the client")
+            }
+            End::Reset(Direction::ToClient) => {
+                (ErrorKind::Connection, "reset by the server", "reset by the server")
+            }
             End::Expired => (ErrorKind::Timeout, "the connection fell silent", "the connection fell silent"),
-            End::CaptureEnd => (ErrorKind::PairNotFound, "capture ended before the answer", "capture ended before its end"),
-            End::Desync => (ErrorKind::Dissection, "the bytes stopped following HTTP/1", "the bytes stopped following HTTP/1"),
+            End::CaptureEnd => {
+                (ErrorKind::PairNotFound, "capture ended before the answer", "capture ended before its end")
+            }
+            End::Desync => (
+                ErrorKind::Dissection,
+                "the bytes stopped following HTTP/1",
+                "the bytes stopped following HTTP/1",
+            ),
         };
         let whole = matches!(self.responses.state, State::Body(Body::UntilClose)) && end == End::Closed;
         if !whole {
@@ -533,7 +580,7 @@ impl Dissector for Http1 {
         self.end_response(out);
         if let Some(mut exchange) = self.finishing.take() {
             exchange.failure.get_or_insert((kind, partial));
-            out.transactions.push(entry::transaction(*exchange, out.limits));
+            out.transactions.push(entry::transaction(exchange, out.limits));
         }
         self.matcher.close(kind, why, &mut self.shown);
         self.show(out);
@@ -555,50 +602,5 @@ fn starts_of(direction: Direction) -> fn(&[u8]) -> parser::Start {
     match direction {
         Direction::ToServer => parser::request_start,
         Direction::ToClient => parser::response_start,
-    }
-}
-
-fn ask_of(head: &Head<'_>, message: &Message) -> Ask {
-    match head.method {
-        "HEAD" => Ask::Head,
-        "CONNECT" => Ask::Connect,
-        _ if !message.header("upgrade").is_empty() => Ask::Upgrade,
-        _ => Ask::Plain,
-    }
-}
-
-fn note_deviations(message: &mut Message, head: &Head<'_>, framing: &Framing, folded: bool) {
-    let deviations = [
-        (head.sloppy, "a header line is malformed and was skipped"),
-        (folded, "a header line is folded"),
-        (framing.transfer && framing.length.is_some(), "both Transfer-Encoding and Content-Length"),
-        (framing.transfer && head.minor == 0, "Transfer-Encoding in HTTP/1.0"),
-        (framing.bad_length, "Content-Length is not one number"),
-    ];
-    for (_, what) in deviations.into_iter().filter(|(found, _)| *found) {
-        message.anomaly(what);
-    }
-}
-
-/// RFC 9112 6.3 for requests; `None`: no body.
-fn request_body(framing: &Framing) -> Option<Body> {
-    match framing {
-        Framing { chunked: true, .. } => Some(Body::Chunked(Box::default())),
-        Framing { transfer: true, .. } => Some(Body::UntilClose),
-        Framing { length: Some(0) | None, .. } => None,
-        Framing { length: Some(length), .. } => Some(Body::Length(*length)),
-    }
-}
-
-/// RFC 9112 6.3 for responses; `None`: no body.
-fn response_body(ask: Ask, status: u16, framing: &Framing) -> Option<Body> {
-    match framing {
-        _ if ask == Ask::Head || matches!(status, 100..=199 | 204 | 304) => None,
-        _ if ask == Ask::Connect && (200..300).contains(&status) => None,
-        Framing { chunked: true, .. } => Some(Body::Chunked(Box::default())),
-        Framing { transfer: true, .. } | Framing { bad_length: true, .. } => Some(Body::UntilClose),
-        Framing { length: Some(0), .. } => None,
-        Framing { length: Some(length), .. } => Some(Body::Length(*length)),
-        Framing { length: None, .. } => Some(Body::UntilClose),
     }
 }

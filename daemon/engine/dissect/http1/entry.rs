@@ -32,13 +32,15 @@ pub(super) fn transaction(mut exchange: Exchange, limits: &Limits) -> Transactio
         request_size: 0,
         response_size: exchange.interim,
         timing: Timing::default(),
-        error: exchange.failure.map(|(kind, message)| EntryError { kind, message: CompactString::const_new(message) }),
+        error: exchange
+            .failure
+            .map(|(kind, message)| EntryError { kind, message: CompactString::const_new(message) }),
         events: Vec::new(),
     };
     if let Some(mut request) = request {
         note_losses(&request, &mut events, true);
         events.append(&mut request.events);
-        transaction.method = request.method.clone();
+        transaction.method.clone_from(&request.method);
         transaction.summary = path_of(&request.target).into();
         transaction.request_size = request.wire;
         transaction.timing.request_start = request.start;

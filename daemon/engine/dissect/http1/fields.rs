@@ -2,7 +2,13 @@
 
 use crate::model::{Field, FieldSource, FieldType};
 
-const fn field(name: &'static str, ty: FieldType, path: &'static str, doc: &'static str, example: &'static str) -> Field {
+const fn field(
+    name: &'static str,
+    ty: FieldType,
+    path: &'static str,
+    doc: &'static str,
+    example: &'static str,
+) -> Field {
     Field { name, ty, source: FieldSource::Path(path), doc, example }
 }
 
@@ -10,16 +16,88 @@ const fn field(name: &'static str, ty: FieldType, path: &'static str, doc: &'sta
 pub(super) static FIELDS: &[Field] = &[
     field("method", FieldType::Str, "request.method", "HTTP method.", r#"method == "GET""#),
     field("url", FieldType::Str, "request.url", "Request target: path and query.", r#"url.contains("id=7")"#),
-    field("path", FieldType::Str, "request.path", "Path of the request target, as sent.", r#"path.startsWith("/api/")"#),
-    field("status_code", FieldType::Int, "response.status", "Status code; 0 without a response.", "status_code >= 500"),
-    field("http_version", FieldType::Str, "request.httpVersion", "Version of the request.", r#"http_version == "HTTP/1.1""#),
-    field("query_string", FieldType::StrMap, "request.queryString", "Parameters of the URL.", r#"query_string["id"] == "7""#),
-    field("request.headers", FieldType::StrMap, "request.headers", "Headers of the request; names in any case.", r#"request.headers["user-agent"].contains("curl")"#),
-    field("response.headers", FieldType::StrMap, "response.headers", "Headers of the response; names in any case.", r#"response.headers["content-type"] == "text/html""#),
-    field("request.cookies", FieldType::StrMap, "request.cookies", "Cookies that the client sent.", r#""session" in request.cookies"#),
-    field("response.cookies", FieldType::StrMap, "response.cookies", "Cookies that the server set.", r#""session" in response.cookies"#),
-    field("request_headers_size", FieldType::Int, "request.headersSize", "Bytes of the request's head.", "request_headers_size > 8192"),
-    field("request_body_size", FieldType::Int, "request.bodySize", "Bytes of the request's body as sent.", "request_body_size > 1000000"),
-    field("response_headers_size", FieldType::Int, "response.headersSize", "Bytes of the response's head.", "response_headers_size > 8192"),
-    field("response_body_size", FieldType::Int, "response.bodySize", "Bytes of the response's body as sent.", "response_body_size == 0"),
+    field(
+        "path",
+        FieldType::Str,
+        "request.path",
+        "Path of the request target, as sent.",
+        r#"path.startsWith("/api/")"#,
+    ),
+    field(
+        "status_code",
+        FieldType::Int,
+        "response.status",
+        "Status code; 0 without a response.",
+        "status_code >= 500",
+    ),
+    field(
+        "http_version",
+        FieldType::Str,
+        "request.httpVersion",
+        "Version of the request.",
+        r#"http_version == "HTTP/1.1""#,
+    ),
+    field(
+        "query_string",
+        FieldType::StrMap,
+        "request.queryString",
+        "Parameters of the URL.",
+        r#"query_string["id"] == "7""#,
+    ),
+    field(
+        "request.headers",
+        FieldType::StrMap,
+        "request.headers",
+        "Headers of the request; names in any case.",
+        r#"request.headers["user-agent"].contains("curl")"#,
+    ),
+    field(
+        "response.headers",
+        FieldType::StrMap,
+        "response.headers",
+        "Headers of the response; names in any case.",
+        r#"response.headers["content-type"] == "text/html""#,
+    ),
+    field(
+        "request.cookies",
+        FieldType::StrMap,
+        "request.cookies",
+        "Cookies that the client sent.",
+        r#""session" in request.cookies"#,
+    ),
+    field(
+        "response.cookies",
+        FieldType::StrMap,
+        "response.cookies",
+        "Cookies that the server set.",
+        r#""session" in response.cookies"#,
+    ),
+    field(
+        "request_headers_size",
+        FieldType::Int,
+        "request.headersSize",
+        "Bytes of the request's head.",
+        "request_headers_size > 8192",
+    ),
+    field(
+        "request_body_size",
+        FieldType::Int,
+        "request.bodySize",
+        "Bytes of the request's body as sent.",
+        "request_body_size > 1000000",
+    ),
+    field(
+        "response_headers_size",
+        FieldType::Int,
+        "response.headersSize",
+        "Bytes of the response's head.",
+        "response_headers_size > 8192",
+    ),
+    field(
+        "response_body_size",
+        FieldType::Int,
+        "response.bodySize",
+        "Bytes of the response's body as sent.",
+        "response_body_size == 0",
+    ),
 ];

@@ -90,7 +90,12 @@ impl Lane {
     }
 
     /// Looks for a whole head at the front of `rest`; remembers what was searched.
-    pub(super) fn find_head(&mut self, rest: &[u8], starts: fn(&[u8]) -> Start, max_head: usize) -> HeadFound {
+    pub(super) fn find_head(
+        &mut self,
+        rest: &[u8],
+        starts: fn(&[u8]) -> Start,
+        max_head: usize,
+    ) -> HeadFound {
         if !self.started {
             match starts(rest) {
                 Start::Yes => self.started = true,

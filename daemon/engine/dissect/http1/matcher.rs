@@ -50,8 +50,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    fn orphan(why: &'static str) -> Box<Self> {
-        Box::new(Self {
+    fn orphan(why: &'static str) -> Self {
+        Self {
             id: 0,
             ask: Ask::Unknown,
             start: Timestamp::ZERO,
@@ -61,18 +61,18 @@ impl Exchange {
             interim: 0,
             failure: Some((ErrorKind::PairNotFound, why)),
             events: Vec::new(),
-        })
+        }
     }
 
     /// Moves everything but what frames a late answer into an exchange of its own, to be shown now.
-    fn surrender(&mut self, kind: ErrorKind, why: &'static str) -> Box<Self> {
-        let mut shown = Box::new(Self {
+    fn surrender(&mut self, kind: ErrorKind, why: &'static str) -> Self {
+        let mut shown = Self {
             request: self.request.take(),
             events: std::mem::take(&mut self.events),
             response: None,
             failure: Some((kind, why)),
             ..*self
-        });
+        };
         if let Some(request) = &mut shown.request {
             request.ended = true;
         }
@@ -84,7 +84,7 @@ impl Exchange {
 /// Requests that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct Matcher {
-    slots: VecDeque<Box<Exchange>>,
+    slots: VecDeque<Exchange>,
     /// So many slots at the front were shown already and only keep their place.
     ghosts: usize,
     /// After so many slots requests are missing; `None`: none are.
@@ -110,7 +110,13 @@ impl Matcher {
     }
 
     /// Adds a request whose head is complete. Answers its id; what had to be given up is in `shown`.
-    pub(super) fn ask(&mut self, ask: Ask, request: Box<Message>, limits: &Limits, shown: &mut Vec<Box<Exchange>>) -> u64 {
+    pub(super) fn ask(
+        &mut self,
+        ask: Ask,
+        request: Box<Message>,
+        limits: &Limits,
+        shown: &mut Vec<Exchange>,
+    ) -> u64 {
         match self.last_was_response {
             Some(true) => self.turns = self.turns.saturating_add(1),
             Some(false) if !self.slots.is_empty() => self.overlaps = self.overlaps.saturating_add(1),
@@ -118,7 +124,7 @@ impl Matcher {
         }
         self.last_was_response = Some(false);
         self.next_id += 1;
-        self.slots.push_back(Box::new(Exchange {
+        self.slots.push_back(Exchange {
             id: self.next_id,
             ask,
             start: request.start,
@@ -128,9 +134,14 @@ impl Matcher {
             interim: 0,
             failure: None,
             events: Vec::new(),
-        }));
+        });
         if self.slots.len() - self.ghosts > limits.max_pending {
-            self.surrender_next(ErrorKind::Timeout, "too many requests wait for an answer", Some("max_pending"), shown);
+            self.surrender_next(
+                ErrorKind::Timeout,
+                "too many requests wait for an answer",
+                Some("max_pending"),
+                shown,
+            );
         }
         while self.ghosts > limits.max_pending {
             self.pop();
@@ -141,7 +152,7 @@ impl Matcher {
 
     /// The exchange of a request that is still coming in.
     pub(super) fn last(&mut self, id: u64) -> Option<&mut Exchange> {
-        self.slots.back_mut().map(|slot| &mut **slot).filter(|slot| slot.id == id)
+        self.slots.back_mut().filter(|slot| slot.id == id)
     }
 
     /// Whether a response that began now would better wait for its request, which cannot be far.
@@ -151,7 +162,7 @@ impl Matcher {
 
     /// The exchange that a final response answers, `start` being its first byte. One without a request
     /// says why.
-    pub(super) fn claim(&mut self, start: Timestamp, shown: &mut Vec<Box<Exchange>>) -> Box<Exchange> {
+    pub(super) fn claim(&mut self, start: Timestamp, shown: &mut Vec<Exchange>) -> Exchange {
         let claimed = if self.lost_responses || self.sure == Some(0) {
             self.claim_unsure(start, shown)
         } else {
@@ -161,7 +172,7 @@ impl Matcher {
         claimed.unwrap_or_else(|| self.orphan())
     }
 
-    fn claim_next(&mut self, start: Timestamp) -> Option<Box<Exchange>> {
+    fn claim_next(&mut self, start: Timestamp) -> Option<Exchange> {
         if self.slots.front().is_none_or(|slot| slot.start > start) {
             return None;
         }
@@ -170,7 +181,7 @@ impl Matcher {
         claimed
     }
 
-    fn claim_unsure(&mut self, start: Timestamp, shown: &mut Vec<Box<Exchange>>) -> Option<Box<Exchange>> {
+    fn claim_unsure(&mut self, start: Timestamp, shown: &mut Vec<Exchange>) -> Option<Exchange> {
         let candidates = self.slots.iter().take_while(|slot| slot.start <= start).count();
         let takes_turns = !self.pipelined && self.turns > self.overlaps.saturating_mul(2);
         let first = self.initial && candidates == 1 && !self.pipelined && !self.lost_responses;
@@ -190,7 +201,7 @@ impl Matcher {
     }
 
     /// Shows the oldest request without an answer; its answer is missing or cannot be told.
-    fn drop_unmatched(&mut self, shown: &mut Vec<Box<Exchange>>) {
+    fn drop_unmatched(&mut self, shown: &mut Vec<Exchange>) {
         let ghost = self.ghosts > 0;
         let Some(mut slot) = self.pop() else { return };
         if ghost {
@@ -199,17 +210,19 @@ impl Matcher {
         if self.response_gap > 0 {
             slot.events.push(EntryEvent::GapInResponse { bytes: self.response_gap });
         }
-        shown.push(slot.surrender(ErrorKind::PairNotFound, "its answer lies in a gap or cannot be told from others"));
+        shown.push(
+            slot.surrender(ErrorKind::PairNotFound, "its answer lies in a gap or cannot be told from others"),
+        );
     }
 
     /// Shows all requests without an answer: which of them would be answered next cannot be told.
-    pub(super) fn give_up_all(&mut self, shown: &mut Vec<Box<Exchange>>) {
+    pub(super) fn give_up_all(&mut self, shown: &mut Vec<Exchange>) {
         while !self.slots.is_empty() {
             self.drop_unmatched(shown);
         }
     }
 
-    fn orphan(&mut self) -> Box<Exchange> {
+    fn orphan(&mut self) -> Exchange {
         let why = if self.initial { "its request came before capture" } else { "its request was not seen" };
         let mut orphan = Exchange::orphan(why);
         if self.initial {
@@ -221,7 +234,7 @@ impl Matcher {
         orphan
     }
 
-    fn pop(&mut self) -> Option<Box<Exchange>> {
+    fn pop(&mut self) -> Option<Exchange> {
         let slot = self.slots.pop_front();
         self.ghosts = self.ghosts.saturating_sub(1);
         if let Some(sure) = &mut self.sure {
@@ -257,7 +270,7 @@ impl Matcher {
     }
 
     /// Shows requests whose answer is overdue; they keep their place.
-    pub(super) fn expire(&mut self, now: Timestamp, shown: &mut Vec<Box<Exchange>>) {
+    pub(super) fn expire(&mut self, now: Timestamp, shown: &mut Vec<Exchange>) {
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.surrender_next(ErrorKind::Timeout, "no answer within the configured time", None, shown);
         }
@@ -268,7 +281,7 @@ impl Matcher {
         kind: ErrorKind,
         why: &'static str,
         limit: Option<&'static str>,
-        shown: &mut Vec<Box<Exchange>>,
+        shown: &mut Vec<Exchange>,
     ) {
         let Some(slot) = self.slots.get_mut(self.ghosts) else { return };
         if let Some(limit) = limit {
@@ -279,7 +292,7 @@ impl Matcher {
     }
 
     /// No more answers will come: shows what waits.
-    pub(super) fn close(&mut self, kind: ErrorKind, why: &'static str, shown: &mut Vec<Box<Exchange>>) {
+    pub(super) fn close(&mut self, kind: ErrorKind, why: &'static str, shown: &mut Vec<Exchange>) {
         while self.ghosts < self.slots.len() {
             self.surrender_next(kind, why, None, shown);
         }

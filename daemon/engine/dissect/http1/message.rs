@@ -50,7 +50,13 @@ pub(super) struct Message {
 
 impl Message {
     /// A message from its head.
-    pub(super) fn new(head: &Head<'_>, framing: &Framing, head_size: usize, start: Timestamp, end: Timestamp) -> Self {
+    pub(super) fn new(
+        head: &Head<'_>,
+        framing: &Framing,
+        head_size: usize,
+        (start, end): (Timestamp, Timestamp),
+        limits: &Limits,
+    ) -> Self {
         let mut message = Self {
             method: head.method.into(),
             target: head.target.into(),
@@ -68,7 +74,10 @@ impl Message {
         for (name, value) in &head.headers {
             let text = String::from_utf8_lossy(value);
             if name.eq_ignore_ascii_case(cookie_header) {
-                add_cookies(&mut message.cookies, &text, head.status != 0);
+                let all = add_cookies(&mut message.cookies, &text, head.status != 0, limits);
+                if !all {
+                    message.events.push(EntryEvent::LimitExceeded { limit: "max_params".into() });
+                }
             } else if name.eq_ignore_ascii_case("content-encoding") {
                 message.codings.extend(content::codings(&text).take(8));
             }
@@ -128,12 +137,24 @@ fn add_header(headers: &mut Map, name: &str, value: &str) {
     }
 }
 
-/// `Cookie: a=1; b=2`, or the one pair of `Set-Cookie: a=1; Path=/`.
-fn add_cookies(cookies: &mut Map, value: &str, first_only: bool) {
+/// `Cookie: a=1; b=2`, or the one pair of `Set-Cookie: a=1; Path=/`. False: there are too many.
+fn add_cookies(cookies: &mut Map, value: &str, first_only: bool, limits: &Limits) -> bool {
     for pair in value.split(';').take(if first_only { 1 } else { usize::MAX }) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if !name.trim().is_empty() {
-            cookies.push(name.trim(), value.trim());
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() {
+            continue;
+        }
+        if cookies.len() >= limits.max_params {
+            return false;
+        }
+        match cookies.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, Value::Str(text))) => {
+                text.push(',');
+                text.push_str(value);
+            }
+            _ => cookies.push(name, value),
         }
     }
+    true
 }

@@ -38,7 +38,9 @@ pub(super) fn of_body(mime: &str, body: &[u8], limits: &Limits, events: &mut Vec
     } else if kind.eq_ignore_ascii_case("multipart/form-data")
         && let Some(boundary) = attribute(mime, "boundary")
     {
-        found.extend(parts(body, boundary).take(limits.max_params + 1).filter_map(|part| of_part(part, limits)));
+        found.extend(
+            parts(body, boundary).take(limits.max_params + 1).filter_map(|part| of_part(part, limits)),
+        );
     }
     if found.len() > limits.max_params {
         found.truncate(limits.max_params);

@@ -16,9 +16,39 @@ const BELIEVED_LINE: usize = 2048;
 
 /// Registered methods (IANA) and those of WebDAV that are seen in the wild.
 const METHODS: &[&str] = &[
-    "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "PROPPATCH", "MKCOL",
-    "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "PURGE", "NOTIFY",
-    "SUBSCRIBE", "UNSUBSCRIBE", "M-SEARCH", "LINK", "UNLINK", "BIND", "REBIND", "UNBIND", "ACL", "QUERY",
+    "GET",
+    "POST",
+    "PUT",
+    "HEAD",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "CONNECT",
+    "TRACE",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "SEARCH",
+    "REPORT",
+    "MKACTIVITY",
+    "CHECKOUT",
+    "MERGE",
+    "PURGE",
+    "NOTIFY",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "M-SEARCH",
+    "LINK",
+    "UNLINK",
+    "BIND",
+    "REBIND",
+    "UNBIND",
+    "ACL",
+    "QUERY",
 ];
 
 /// Whether bytes are the start of a message.
@@ -50,7 +80,11 @@ pub(super) fn request_start(bytes: &[u8]) -> Start {
         None if rest.iter().take(BELIEVED_LINE).any(|byte| *byte < b' ' && *byte != b'\r') => Start::No,
         None if rest.len() >= BELIEVED_LINE => {
             let known = METHODS.iter().any(|name| name.as_bytes() == method);
-            if known && (rest.starts_with(b"/") || rest.starts_with(b"http")) { Start::Yes } else { Start::No }
+            if known && (rest.starts_with(b"/") || rest.starts_with(b"http")) {
+                Start::Yes
+            } else {
+                Start::No
+            }
         }
         None => Start::More,
     }

@@ -40,7 +40,9 @@ impl Script {
                     ["midstream"] => script.from_start = false,
                     ["eof", "server"] => script.actions.push(Action::Eof(Direction::ToClient)),
                     ["eof", "client"] => script.actions.push(Action::Eof(Direction::ToServer)),
-                    ["reset", "server"] => script.actions.push(Action::Close(End::Reset(Direction::ToClient))),
+                    ["reset", "server"] => {
+                        script.actions.push(Action::Close(End::Reset(Direction::ToClient)));
+                    }
                     ["close"] => script.actions.push(Action::Close(End::Closed)),
                     ["wait", ms] => script.actions.push(Action::Wait(ms.parse().expect("a number"))),
                     ref other => panic!("unknown directive {other:?}"),
@@ -158,7 +160,8 @@ fn generate(call: &[u8]) -> Vec<u8> {
 }
 
 fn tree(value: &Value) -> Json {
-    let text = |text: String| if text.len() > 200 { json!(format!("<{} bytes>", text.len())) } else { json!(text) };
+    let text =
+        |text: String| if text.len() > 200 { json!(format!("<{} bytes>", text.len())) } else { json!(text) };
     match value {
         Value::Null => Json::Null,
         Value::Bool(flag) => json!(flag),
@@ -255,7 +258,8 @@ fn halves(transaction: &Transaction) -> Option<(Json, Json)> {
     let both = !transaction.request.is_null() && !transaction.response.is_null();
     both.then(|| {
         let url = tree(transaction.request.get("url").expect("always there"));
-        let head = ["status", "statusText"].map(|key| tree(transaction.response.get(key).expect("always there")));
+        let head =
+            ["status", "statusText"].map(|key| tree(transaction.response.get(key).expect("always there")));
         let id = transaction.response.get("headers").and_then(|headers| headers.get("X-Id")).map(tree);
         (url, json!([head, id]))
     })
@@ -293,7 +297,11 @@ fn a_lost_piece_never_pairs_wrongly_and_is_declared() {
             let Action::Bytes(direction, bytes) = action else { continue };
             let lossy = script.with(index, Action::Gap(*direction, bytes.len() as u64));
             assert_same_or_declared(&lossy.play(|len| len), &whole, &format!("{name} without piece {index}"));
-            assert_same_or_declared(&lossy.play(|_| 1), &whole, &format!("{name} bytewise without piece {index}"));
+            assert_same_or_declared(
+                &lossy.play(|_| 1),
+                &whole,
+                &format!("{name} bytewise without piece {index}"),
+            );
         }
     }
 }
@@ -325,7 +333,9 @@ fn a_lost_range_never_pairs_wrongly_and_is_declared() {
 #[test]
 fn joining_in_the_middle_never_pairs_wrongly() {
     // A pipelined burst cut in its middle looks like a single request; see the matcher's invariant.
-    for (name, script) in scripts().into_iter().filter(|(name, _)| !["pipelining", "reset"].contains(&name.as_str())) {
+    for (name, script) in
+        scripts().into_iter().filter(|(name, _)| !["pipelining", "reset"].contains(&name.as_str()))
+    {
         let whole = script.play(|len| len);
         for from in 1..script.actions.len() {
             let mut late = script.clone();

@@ -6,14 +6,15 @@
 mod common;
 mod entry;
 mod flags;
-mod http;
 mod paths;
 mod planned;
 mod protocols;
+mod verdict;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use crate::dissect::registry;
 use crate::model::Field;
 
 pub(super) use paths::PATHS;
@@ -28,16 +29,21 @@ pub(super) struct Group {
     pub(super) fields: &'static [Field],
 }
 
-/// All groups. Of two rows with one name the first counts, so that a dissector's row replaces a
-/// planned one.
+/// All groups. Of two rows with one name the first counts: what every entry keeps is read from there
+/// and not from the message, and a dissector's row replaces a planned one.
 pub(super) static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
     let mut groups = vec![
         Group { title: "Protocol flags", loose: false, fields: flags::FIELDS },
         Group { title: "Call", loose: false, fields: common::FIELDS },
         Group { title: "Ends of the call", loose: true, fields: entry::PEERS },
         Group { title: "Paths of the full entry", loose: true, fields: entry::FIELDS },
-        Group { title: "HTTP", loose: false, fields: http::FIELDS },
+        Group { title: "Verb and outcome", loose: false, fields: verdict::FIELDS },
     ];
+    groups.extend(registry::PROTOCOLS.iter().map(|protocol| Group {
+        title: protocol.infos.first().map_or("", |info| info.abbr),
+        loose: false,
+        fields: protocol.fields,
+    }));
     groups.extend(planned::GROUPS);
     groups
 });

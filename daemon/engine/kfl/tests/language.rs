@@ -173,7 +173,8 @@ fn moments_compare_with_every_spelling() {
         "elapsed_time > duration(\"2s\") and elapsedTime < duration(\"2.6s\")",
         "timestamp.getHours() == 22 and timestamp.getDayOfWeek() == 6 and duration(\"90m\").getHours() == 1",
         "timestamp > weeks(-1) and timestamp > months(-1) and timestamp > years(-1) and timestamp < seconds(0.5)",
-        "int(timestamp) == 1773526500",
+        "int(timestamp) == 1773526500000 and timestamp(1773526500000) == timestamp",
+        r#"string(timestamp) == "2026-03-14T22:15:00Z""#,
     ] {
         assert_matches(text, &entry);
     }
@@ -355,6 +356,14 @@ fn errors_count_lines_and_columns() {
 }
 
 #[test]
+fn errors_are_one_line() {
+    for text in ["r\"\"\"a\nb\"\"\" == status_code.x", "http '''a\nb'''", "status_code == r'''a\nb''' + 1"] {
+        let error = refused(text);
+        assert!(!format!("{error} {}", error.short()).contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn hostile_filters_are_refused_or_cheap() {
     let refusals = [
         "(".repeat(20_000),
@@ -393,6 +402,7 @@ fn the_deepest_filter_fits_a_small_stack() {
         filter(&format!("request{}", ".a".repeat(4000))).matches(&entry);
         filter(&format!("1{} > 0", " + 1".repeat(2000))).matches(&entry);
     };
+    #[expect(clippy::disallowed_methods, reason = "a test wants a stack of its own size")]
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run).expect("thread");
     thread.join().expect("one mebibyte is enough");
 }

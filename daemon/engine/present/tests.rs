@@ -1,0 +1,218 @@
+//! Shapes, units and hiding, on entries that came out of the real dissector.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::{REDACTED, Redaction, View, base_json, detail_json, full_json};
+use crate::dissect::{Carrier, End, Input, Session, Transaction};
+use crate::limits::Limits;
+use crate::model::{
+    AddrPort, CaptureInfo, CaptureSource, ConnectionId, Direction, Entry, EntryId, NodeInfo, Peer, Process,
+    SocketCookie, Timestamp,
+};
+
+const OPEN: View = View { redact: Redaction::None };
+const CLOSED: View = View { redact: Redaction::Secrets };
+
+fn exchange(request: &[u8], response: &[u8]) -> Transaction {
+    let limits = Limits::default();
+    let mut session = Session::new(Carrier::Stream, 80, true);
+    let mut out = Vec::new();
+    let at = |ms: u64| Timestamp(1_678_675_066_172_360_504 + ms * 1_000_000);
+    session.feed(Direction::ToServer, Input::Bytes(request), at(0), &limits, &mut out);
+    if !response.is_empty() {
+        session.feed(Direction::ToClient, Input::Bytes(response), at(23), &limits, &mut out);
+    }
+    session.close(End::Closed, at(30), &limits, &mut out);
+    assert_eq!(out.len(), 1);
+    out.remove(0)
+}
+
+fn entry(request: &[u8], response: &[u8]) -> Entry {
+    let call = exchange(request, response);
+    let peer = |port| Peer { addr: AddrPort::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), ..Peer::default() };
+    let process = Process {
+        pid: 7,
+        ppid: 1,
+        uid: Some(33),
+        name: "nginx".into(),
+        exe: "/usr/sbin/nginx".into(),
+        ..Process::default()
+    };
+    Entry {
+        id: EntryId { node: "host-1".into(), stream: "000000019561.pcap".into(), index: 3 },
+        seq: 12,
+        protocol: call.protocol,
+        node: Arc::new(NodeInfo { name: "host-1".into(), ip: IpAddr::V4(Ipv4Addr::LOCALHOST) }),
+        src: peer(36848),
+        dst: Peer {
+            process: Some(Arc::new(process)),
+            socket: SocketCookie(99),
+            translated: Some(AddrPort::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 8080)),
+            ..peer(80)
+        },
+        outgoing: true,
+        tls: false,
+        timing: call.timing,
+        method: call.method,
+        summary: call.summary,
+        status: call.status,
+        request: call.request,
+        response: call.response,
+        request_size: call.request_size,
+        response_size: call.response_size,
+        error: call.error,
+        events: call.events,
+        connection: ConnectionId(5),
+        capture: CaptureInfo { source: CaptureSource::Ebpf, seen_at: "both".into() },
+    }
+}
+
+fn plain() -> Entry {
+    entry(
+        b"POST /login?user=x&token=abc123 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer hunter2\r\nCookie: sid=s3cr3t\r\nReferer: http://u:pw0@b/?code=c0de\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 11\r\n\r\npassword=p1",
+        b"HTTP/1.1 302 Found\r\nSet-Cookie: sid=n3w; Path=/\r\nLocation: /home?access_token=t0k\r\nContent-Length: 5\r\n\r\nhello",
+    )
+}
+
+fn parse(text: &str) -> Json {
+    serde_json::from_str(text).expect("valid JSON")
+}
+
+fn schema() -> Json {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/entry.schema.json");
+    parse(&std::fs::read_to_string(path).expect("the schema"))
+}
+
+/// Checks the subset of JSON Schema that the file uses: type, enum, const, properties, required, additional.
+fn assert_follows(schema: &Json, value: &Json, at: &str) {
+    let kind = match value {
+        Json::Null => "null",
+        Json::Bool(_) => "boolean",
+        Json::Number(number) if number.is_f64() => "number",
+        Json::Number(_) => "integer",
+        Json::String(_) => "string",
+        Json::Array(_) => "array",
+        Json::Object(_) => "object",
+    };
+    let is = |name: &Json| name == kind || (name == "number" && kind == "integer");
+    let fits = match &schema["type"] {
+        Json::Null => true,
+        Json::Array(kinds) => kinds.iter().any(is),
+        name => is(name),
+    };
+    assert!(fits, "{at}: {value} is not {}", schema["type"]);
+    if let Json::Array(allowed) = &schema["enum"] {
+        assert!(allowed.contains(value), "{at}: {value} is not one of {allowed:?}");
+    }
+    let (Json::Object(map), Json::Object(properties)) = (value, &schema["properties"]) else { return };
+    let found: BTreeSet<&str> = map.keys().map(String::as_str).collect();
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    if schema["additionalProperties"] == false {
+        assert_eq!(found, required.collect(), "{at}: keys");
+    }
+    for (key, value) in map {
+        assert_follows(properties.get(key).unwrap_or(&Json::Null), value, &format!("{at}.{key}"));
+    }
+}
+
+#[test]
+fn full_entries_have_exactly_the_keys_and_types_of_the_schema() {
+    let schema = schema();
+    let unanswered = entry(b"GET / HTTP/1.0\r\n\r\n", b"");
+    for (entry, view) in [(plain(), OPEN), (plain(), CLOSED), (unanswered, OPEN)] {
+        let json = parse(&full_json(&entry, &view));
+        assert_follows(&schema, &json, "entry");
+        assert_follows(&schema["$defs"]["httpRequest"], &json["request"], "request");
+        if !json["response"].is_null() {
+            assert_follows(&schema["$defs"]["httpResponse"], &json["response"], "response");
+        }
+    }
+}
+
+#[test]
+fn units_and_texts_are_those_of_kubeshark() {
+    let json = parse(&full_json(&plain(), &OPEN));
+    assert_eq!(json["id"], "host-1/000000019561.pcap-3");
+    assert_eq!(json["entryFile"], "000000019561_pcap-3_entry.json");
+    assert_eq!(json["timestamp"], 1_678_675_066_172_u64);
+    assert_eq!(json["startTime"], "2023-03-13T02:37:46.172360504Z");
+    assert_eq!(json["elapsedTime"], 23);
+    assert_eq!(json["src"]["port"], "36848");
+    assert_eq!(json["dst"]["translated"]["port"], "8080");
+    assert_eq!(json["dst"]["processId"], 7);
+    assert_eq!(json["protocol"]["ports"][1], "443");
+    assert_eq!(json["response"]["content"]["text"], "aGVsbG8=");
+    assert_eq!(json["request"]["postData"]["params"][0]["value"], "p1");
+    assert_eq!(json["error"], Json::Null);
+}
+
+#[test]
+fn an_unanswered_call_says_why() {
+    let json = parse(&full_json(&entry(b"GET / HTTP/1.1\r\n\r\n", b""), &OPEN));
+    assert_eq!(json["error"]["type"], "connection");
+    assert_eq!(json["elapsedTime"], 0);
+    assert_eq!(json["response"], Json::Null);
+}
+
+#[test]
+fn list_rows_carry_the_filters_that_select_their_like() {
+    let json = parse(&base_json(&plain(), &OPEN));
+    assert_eq!(json["summaryQuery"], "request.path == \"/login\"");
+    assert_eq!(json["methodQuery"], "request.method == \"POST\"");
+    assert_eq!(json["statusQuery"], "response.status == 302");
+    assert_eq!(json["src"]["processPath"], Json::Null);
+    let odd = parse(&base_json(&entry(b"GET /a\"b\\c HTTP/1.1\r\n\r\n", b""), &OPEN));
+    assert_eq!(odd["summaryQuery"], r#"request.path == "/a\"b\\c""#);
+    assert_eq!(odd["statusQuery"], "");
+}
+
+#[test]
+fn no_form_shows_a_secret_to_a_viewer() {
+    let entry = plain();
+    for text in [full_json(&entry, &CLOSED), base_json(&entry, &CLOSED), detail_json(&entry, &CLOSED)] {
+        for secret in ["hunter2", "s3cr3t", "abc123", "pw0", "c0de", "n3w", "t0k", "p1", "aGVsbG8="] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+    let json = parse(&full_json(&entry, &CLOSED));
+    assert_eq!(json["request"]["headers"]["Authorization"], REDACTED);
+    assert_eq!(json["request"]["cookies"]["sid"], REDACTED);
+    assert_eq!(json["request"]["queryString"]["token"], REDACTED);
+    assert_eq!(json["request"]["queryString"]["user"], "x");
+    assert_eq!(json["request"]["url"], "/login?user=x&token=[REDACTED]");
+    assert_eq!(json["request"]["headers"]["Host"], "a");
+    assert_eq!(json["response"]["content"]["size"], 5);
+    assert_eq!(json["redacted"], true);
+}
+
+#[test]
+fn details_have_sections_with_selectors() {
+    let json = parse(&detail_json(&plain(), &OPEN));
+    let titles = |side: &str| -> Vec<String> {
+        let sections = json["representation"][side].as_array().expect("a list");
+        sections.iter().map(|section| section["title"].as_str().expect("text").to_owned()).collect()
+    };
+    assert_eq!(
+        titles("request"),
+        [
+            "Details",
+            "Path Segments",
+            "Headers",
+            "Cookies",
+            "Query String",
+            "POST Data (parameters)",
+            "POST Data"
+        ]
+    );
+    assert_eq!(titles("response"), ["Details", "Headers", "Cookies", "Body"]);
+    let headers = &json["representation"]["request"][2]["tableData"];
+    assert!(headers.as_array().expect("a list").iter().any(|row| {
+        row["name"] == "Host" && row["value"] == "a" && row["selector"] == "request.headers[\"Host\"]"
+    }));
+    assert_eq!(json["representation"]["response"][3]["encoding"], "base64");
+    assert_eq!(json["base"]["id"], json["data"]["id"]);
+}
