@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -30,11 +31,8 @@ pub(super) async fn check_site(
 ) -> Result<Response, Fault> {
     api.metrics.add(Metric::ApiRequests, 1);
     if let Transport::Tcp { local, tls, .. } = peer.transport {
-        let checked =
-            site_of(request.headers(), request.uri().authority().map(|authority| authority.as_str()))
-                .and_then(|host| {
-                    check(&api.access, request.headers(), &host, local.ip().to_canonical(), tls)
-                });
+        let checked = site_of(request.headers(), request.uri().authority().map(Authority::as_str))
+            .and_then(|host| check(&api.access, request.headers(), &host, local.ip().to_canonical(), tls));
         if let Err(fault) = checked {
             api.metrics.add(Metric::ApiDenied, 1);
             return Err(fault);
@@ -182,14 +180,14 @@ async fn by_token(api: &Arc<Api>, peer: &Peer, token: String) -> Result<Caller, 
     }
     let tokens = Arc::clone(&api.tokens);
     let verified = tokio::task::spawn_blocking(move || tokens.verify(&token)).await;
-    match verified.map_err(|error| Fault::internal(format!("the token could not be checked: {error}")))? {
-        Some(caller) => Ok(caller),
-        None => {
-            api.throttle.failed(peer.address());
-            tokio::time::sleep(throttle::DELAY).await;
-            Err(Fault::unauthorized("the token is not known; `remora token list` shows those that are"))
-        }
+    let verified =
+        verified.map_err(|error| Fault::internal(format!("the token could not be checked: {error}")))?;
+    if let Some(caller) = verified {
+        return Ok(caller);
     }
+    api.throttle.failed(peer.address());
+    tokio::time::sleep(throttle::DELAY).await;
+    Err(Fault::unauthorized("the token is not known; `remora token list` shows those that are"))
 }
 
 /// Why a connection without token and without a local user's role gets nothing.

@@ -265,13 +265,11 @@ fn group_id(group: &str) -> Option<u32> {
     if let Ok(number) = group.parse() {
         return Some(number);
     }
-    match Group::from_name(group) {
-        Ok(Some(found)) => Some(found.gid.as_raw()),
-        _ => {
-            tracing::info!(group, "there is no such group, so only root may use the unix socket");
-            None
-        }
+    let found = Group::from_name(group).ok().flatten();
+    if found.is_none() {
+        tracing::info!(group, "there is no such group, so only root may use the unix socket");
     }
+    found.map(|group| group.gid.as_raw())
 }
 
 /// A socket file that nobody answers at is left over from a killed run and will be replaced.

@@ -1,5 +1,6 @@
 //! Stored entries: newest first with a cursor, and one by its id.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -86,7 +87,10 @@ fn page_json(
     text.push_str("],\"next\":");
     match next {
         // A string, since JavaScript loses digits of larger numbers.
-        Some(seq) => text.push_str(&format!("\"{seq}\"")),
+        Some(seq) => {
+            // Writing into a String cannot fail.
+            let _ok = write!(text, "\"{seq}\"");
+        }
         None => text.push_str("null"),
     }
     text.push_str("},\"error\":null}");

@@ -1,5 +1,6 @@
 //! Speaks with the daemon over its unix socket or TCP.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,12 +93,10 @@ impl Client {
         };
         let mut connection = std::pin::pin!(connection);
         let mut exchange = std::pin::pin!(exchange);
-        let (status, bytes) = loop {
-            tokio::select! {
-                done = exchange.as_mut() => break done?,
-                // Ends by itself only once everything was read, or with the error that the exchange reports.
-                _ended = connection.as_mut() => break exchange.await?,
-            }
+        let (status, bytes) = tokio::select! {
+            done = exchange.as_mut() => done?,
+            // Ends by itself only once everything was read, or with the error that the exchange reports.
+            _ended = connection.as_mut() => exchange.await?,
         };
         if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) }
     }
@@ -202,7 +201,8 @@ pub(crate) fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing into a String cannot fail.
+            let _ok = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

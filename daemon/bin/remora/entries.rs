@@ -18,10 +18,8 @@ pub(crate) async fn list(
     paint: Paint,
 ) -> Result<(), Failure> {
     let filter = options.filter.clone().unwrap_or_default();
-    let mut path = format!("/api/v1/entries?limit={}&kfl={}", options.limit, encode(&filter));
-    if let Some(before) = options.before {
-        path.push_str(&format!("&before={before}"));
-    }
+    let before = options.before.map(|before| format!("&before={before}")).unwrap_or_default();
+    let path = format!("/api/v1/entries?limit={}&kfl={}{before}", options.limit, encode(&filter));
     let page: Json = client.data("GET", &path, None).await?;
     let entries = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     for entry in entries {

@@ -38,7 +38,7 @@ fn path(options: &FlowsOptions) -> String {
     let mut path = format!("/api/v1/flows?limit={}", options.limit);
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encode(&value)));
+            path.extend(["&", name, "=", &encode(&value)]);
         }
     };
     add("protocol", options.protocol.clone());

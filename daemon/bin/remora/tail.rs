@@ -56,14 +56,12 @@ impl Tail<'_> {
             let frame = if told || self.shown > 0 {
                 socket.next().await
             } else {
-                match tokio::time::timeout(SILENCE, socket.next()).await {
-                    Ok(frame) => frame,
-                    Err(_) => {
-                        told = true;
-                        self.explain_silence().await;
-                        continue;
-                    }
-                }
+                let Ok(frame) = tokio::time::timeout(SILENCE, socket.next()).await else {
+                    told = true;
+                    self.explain_silence().await;
+                    continue;
+                };
+                frame
             };
             match frame {
                 Some(Ok(Message::Text(text))) => self.show(&text)?,
@@ -87,13 +85,10 @@ impl Tail<'_> {
         } else {
             let json: Json =
                 serde_json::from_str(text).map_err(|error| Failure::Answer(error.to_string()))?;
-            match is_notice {
-                false => writeln!(out, "{}", render(&json, self.paint))?,
-                true => {
-                    if let Some(line) = notice(&json["notice"]) {
-                        writeln!(out, "{}", self.paint.yellow(&line))?;
-                    }
-                }
+            if !is_notice {
+                writeln!(out, "{}", render(&json, self.paint))?;
+            } else if let Some(line) = notice(&json["notice"]) {
+                writeln!(out, "{}", self.paint.yellow(&line))?;
             }
         }
         out.flush()?;
