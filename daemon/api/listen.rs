@@ -196,7 +196,8 @@ fn inherited_tcp(config: &ListenConfig, name: String, listener: StdTcpListener) 
     let address = listener.local_addr().map_err(failed)?;
     // TLS as configured for this very address, or for the same port.
     let same = |listen: &&TcpListen| listen.address == address || listen.address.port() == address.port();
-    let tls = acceptor_for(config, address, config.tcp.iter().find(same).and_then(|listen| listen.tls.as_ref()))?;
+    let tls =
+        acceptor_for(config, address, config.tcp.iter().find(same).and_then(|listen| listen.tls.as_ref()))?;
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = TcpListener::from_std(listener).map_err(failed)?;
     Ok(Bound::Tcp { listener, address, tls })
@@ -251,7 +252,10 @@ fn bind_unix(path: &Path, group: Option<&str>) -> Result<Bound, ApiError> {
 fn settle(fresh: &Path, path: &Path, group: Option<&str>) -> io::Result<u64> {
     std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     if let Some(gid) = group.and_then(group_id) {
-        std::os::unix::fs::chown(fresh, None, Some(gid))?;
+        // Without the group only root may connect, which is safe, so it is no reason not to serve.
+        if let Err(error) = std::os::unix::fs::chown(fresh, None, Some(gid)) {
+            tracing::warn!(gid, %error, "the unix socket could not be given to its group: only root may use it");
+        }
     }
     std::fs::rename(fresh, path)?;
     Ok(std::fs::symlink_metadata(path)?.ino())
@@ -261,13 +265,11 @@ fn group_id(group: &str) -> Option<u32> {
     if let Ok(number) = group.parse() {
         return Some(number);
     }
-    match Group::from_name(group) {
-        Ok(Some(found)) => Some(found.gid.as_raw()),
-        _ => {
-            tracing::info!(group, "there is no such group, so only root may use the unix socket");
-            None
-        }
+    let found = Group::from_name(group).ok().flatten();
+    if found.is_none() {
+        tracing::info!(group, "there is no such group, so only root may use the unix socket");
     }
+    found.map(|group| group.gid.as_raw())
 }
 
 /// A socket file that nobody answers at is left over from a killed run and will be replaced.

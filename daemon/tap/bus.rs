@@ -116,7 +116,8 @@ impl Tap {
             return;
         }
         for chunk in entries.chunks(MAX_BATCH) {
-            let entries: Arc<[_]> = chunk.iter().map(|entry| Arc::new(Observed::new(Arc::clone(entry)))).collect();
+            let entries: Arc<[_]> =
+                chunk.iter().map(|entry| Arc::new(Observed::new(Arc::clone(entry)))).collect();
             let bytes = entries.iter().map(|observed| observed.weight()).sum();
             let batch = Batch { entries, bytes };
             for group in groups.iter() {
