@@ -56,7 +56,7 @@ fn check(access: &Access, headers: &HeaderMap, host: &str, own: IpAddr, tls: boo
     let name = without_port(host);
     if !is_own_name(access, name, own) {
         return Err(Fault::forbidden(format!(
-            "{name:?} is not a name of this daemon; use its address, or add the name to api.hosts"
+            "{name:?} is not a name of this daemon; use its address, or add the name to listen.allowed-hosts"
         )));
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -67,7 +67,7 @@ fn check(access: &Access, headers: &HeaderMap, host: &str, own: IpAddr, tls: boo
             || (origin != format!("{scheme}://{host}") && !access.knows_origin(&origin))
         {
             return Err(Fault::forbidden(format!(
-                "pages of {origin:?} may not call; add it to api.origins to allow it"
+                "pages of {origin:?} may not call; add it to listen.allowed-origins to allow it"
             )));
         }
         return Ok(());

@@ -52,13 +52,13 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// Somebody answers at the unix socket.
-    #[error("another daemon answers at {path}; stop it or set another api.socket")]
+    #[error("another daemon answers at {path}; stop it or set another listen.unix")]
     SocketInUse {
         /// The socket.
         path: PathBuf,
     },
     /// Something that is not a socket has its name.
-    #[error("{path} exists and is not a socket; remove it or set another api.socket")]
+    #[error("{path} exists and is not a socket; remove it or set another listen.unix")]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum ApiError {
         source: io::Error,
     },
     /// The TCP socket could not be made.
-    #[error("cannot listen on {address}: {source}; is another program using it? set another api.address")]
+    #[error("cannot listen on {address}: {source}; is another program using it? set another listen.tcp")]
     Tcp {
         /// The address.
         address: SocketAddr,
@@ -81,8 +81,8 @@ pub enum ApiError {
     },
     /// Tokens and payloads would go over the network readable by anybody.
     #[error(
-        "refusing to listen on {address} without TLS: tokens and payloads could be read on the way; set api.tls, or \
-         api.allow_plaintext = true if something else protects the way"
+        "refusing to listen on {address} without TLS: tokens and payloads could be read on the way; set listen.tls-cert and listen.tls-key, or \
+         listen.allow-plaintext = true if something else protects the way"
     )]
     Plaintext {
         /// The address.

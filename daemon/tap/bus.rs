@@ -65,7 +65,7 @@ pub struct Subscription {
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// The configured number is reached.
-    #[error("all {limit} live streams are taken; end one or raise stream.max_subscribers")]
+    #[error("all {limit} live streams are taken; end one or raise stream.max-subscribers")]
     TooManySubscribers {
         /// As configured.
         limit: usize,

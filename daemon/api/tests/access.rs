@@ -160,7 +160,7 @@ async fn other_addresses_are_refused_without_tls_unless_told_to() {
     };
     let refused = Server::bind(&listen(false), Listeners::default()).unwrap_err();
     assert!(matches!(refused, ApiError::Plaintext { .. }));
-    assert!(refused.to_string().contains("api.tls"), "{refused}");
+    assert!(refused.to_string().contains("listen.tls-cert"), "{refused}");
     assert!(Server::bind(&listen(true), Listeners::default()).is_ok());
 }
 
