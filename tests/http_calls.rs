@@ -406,8 +406,10 @@ fn root_ten_thousand_connections_at_once_give_ten_thousand_entries() {
         .spawn()
         .expect("client");
     let mut seen = std::collections::HashSet::new();
-    for _ in 0..COUNT {
-        let entry = feed.next();
+    for n in 0..COUNT {
+        let entry = feed.next_within(Duration::from_secs(20)).unwrap_or_else(|| {
+            panic!("{n} of {COUNT} entries came: {}", daemon.get("/api/v1/status").text());
+        });
         assert_eq!(status_of(&entry), 200, "{entry}");
         let path = path_of(&entry).to_string();
         let echoed = String::from_utf8(body_of(&entry)).expect("text");
