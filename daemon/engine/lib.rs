@@ -7,14 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dissect;
+pub mod flow;
+pub mod kfl;
 pub mod limits;
 pub mod model;
-pub mod dissect;
-pub mod wire;
-pub mod flow;
+pub mod present;
 pub mod reassembly;
 pub mod shard;
-pub mod kfl;
-pub mod present;
 #[cfg(test)]
 mod testing;
+pub mod wire;

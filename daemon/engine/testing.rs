@@ -194,7 +194,8 @@ impl Talk {
         let (sender, receiver) =
             if to_server { (self.client, self.server) } else { (self.server, self.client) };
         self.at = Timestamp(self.at.0 + 10_000);
-        let mut packets: Vec<Packet> = sender.map(|socket| socket.out(self.at, data.clone())).into_iter().collect();
+        let mut packets: Vec<Packet> =
+            sender.map(|socket| socket.out(self.at, data.clone())).into_iter().collect();
         self.at = Timestamp(self.at.0 + 10_000);
         packets.extend(receiver.map(|socket| socket.arrive(self.at, data.clone())));
         if packets.is_empty() {

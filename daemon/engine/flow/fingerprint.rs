@@ -17,17 +17,9 @@ const MAX_WAITING: usize = 32_768;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fingerprint {
     /// Of a SYN.
-    Syn {
-        isn: SeqNumber,
-        timestamp: u32,
-        window: u16,
-    },
+    Syn { isn: SeqNumber, timestamp: u32, window: u16 },
     /// Of data: for connections whose SYN was not seen at both ends.
-    Data {
-        seq: SeqNumber,
-        ack: SeqNumber,
-        len: u32,
-    },
+    Data { seq: SeqNumber, ack: SeqNumber, len: u32 },
 }
 
 impl Fingerprint {

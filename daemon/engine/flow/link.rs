@@ -2,7 +2,9 @@
 
 use smallvec::SmallVec;
 
-use crate::model::{AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, SocketCookie, SocketTuple, Timestamp};
+use crate::model::{
+    AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, SocketCookie, SocketTuple, Timestamp,
+};
 use crate::wire::{Headers, SeqNumber, TcpFlags, TcpHeader};
 
 /// How far a packet's positions may lie from those last seen to count as the same stream: more than
@@ -127,7 +129,13 @@ impl Link {
     }
 
     /// Moves the stream positions along; true when the packet ends the connection.
-    pub(super) fn follow(&mut self, direction: Direction, hook: Hook, headers: &Headers, at: Timestamp) -> bool {
+    pub(super) fn follow(
+        &mut self,
+        direction: Direction,
+        hook: Hook,
+        headers: &Headers,
+        at: Timestamp,
+    ) -> bool {
         self.last_seen = self.last_seen.max(at);
         self.last = (headers.payload_len_on_wire, hook);
         let [up, down] = &mut self.seen;
@@ -182,7 +190,8 @@ impl Link {
             return (direction == Direction::ToServer && self.isn == Some(tcp.seq)).then_some(0);
         }
         let [to_server, to_client] = self.next;
-        let (own, other) = if direction == Direction::ToServer { (to_server, to_client) } else { (to_client, to_server) };
+        let (own, other) =
+            if direction == Direction::ToServer { (to_server, to_client) } else { (to_client, to_server) };
         let mut sum = 0;
         let mut known = false;
         let by_ack = other.zip(tcp.acknowledged());

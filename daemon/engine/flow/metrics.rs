@@ -132,7 +132,14 @@ pub struct TcpReport {
 
 impl TcpMetrics {
     /// Takes one segment that `vantage` showed. `hook` is `None` for an observer without a socket.
-    pub fn segment(&mut self, vantage: u8, direction: Direction, hook: Option<Hook>, headers: &Headers, at: Timestamp) {
+    pub fn segment(
+        &mut self,
+        vantage: u8,
+        direction: Direction,
+        hook: Option<Hook>,
+        headers: &Headers,
+        at: Timestamp,
+    ) {
         let Some(tcp) = headers.tcp() else { return };
         if self.first_seen == Timestamp::ZERO {
             self.first_seen = at;
@@ -162,7 +169,11 @@ impl TcpMetrics {
         TcpReport {
             retransmissions,
             fast_retransmissions: count(|lane| lane.fast_retransmissions),
-            retransmission_rate: if segments == 0 { 0.0 } else { f64::from(retransmissions) / segments as f64 },
+            retransmission_rate: if segments == 0 {
+                0.0
+            } else {
+                f64::from(retransmissions) / segments as f64
+            },
             zero_window_events: count(|lane| lane.zero_windows),
             window_full_events: count(|lane| lane.window_full),
             window_scale: self.lanes.iter().filter_map(|[up, _]| up.scale).max().unwrap_or(0).into(),
@@ -178,13 +189,17 @@ impl TcpMetrics {
             handshake_time_us: micros(self.handshake_time.unwrap_or(0)),
             connection_time_us: micros(self.last_seen.since(self.first_seen)),
             time_to_first_byte_us: micros(
-                self.first_response.zip(self.first_request).map_or(0, |(response, request)| response.since(request)),
+                self.first_response
+                    .zip(self.first_request)
+                    .map_or(0, |(response, request)| response.since(request)),
             ),
             rtt_min_us: micros(self.rtt_min),
             rtt_max_us: micros(self.rtt_max),
             rtt_avg_us: micros(self.rtt_sum.checked_div(u64::from(self.rtt_samples)).unwrap_or(0)),
             rtt_samples: self.rtt_samples,
-            jitter_us: micros(self.jitter_sum.checked_div(u64::from(self.rtt_samples).saturating_sub(1)).unwrap_or(0)),
+            jitter_us: micros(
+                self.jitter_sum.checked_div(u64::from(self.rtt_samples).saturating_sub(1)).unwrap_or(0),
+            ),
             goodput_bytes: self.both(|lane| lane.payload),
         }
     }
@@ -449,7 +464,8 @@ mod tests {
 
     #[test]
     fn duplicate_acknowledgements_make_a_fast_retransmission() {
-        let mut segments = vec![down(0, 50, 11, ACK, b""), up(1, 11, 50, ACK, b"ab"), up(1, 13, 50, ACK, b"cd")];
+        let mut segments =
+            vec![down(0, 50, 11, ACK, b""), up(1, 11, 50, ACK, b"ab"), up(1, 13, 50, ACK, b"cd")];
         segments.extend((0..4).map(|n| down(2 + n, 50, 11, ACK, b"")));
         segments.push(up(7, 11, 50, ACK, b"ab"));
         let report = report(&segments);
@@ -473,8 +489,13 @@ mod tests {
         let mut closed = down(3, 50, 13, ACK, b"");
         closed.2.window = 0;
         let again = closed.clone();
-        let report =
-            report(&[up(0, 11, 50, ACK, b"ab"), down(1, 50, 13, ACK, b""), up(2, 12, 50, ACK, b""), closed, again]);
+        let report = report(&[
+            up(0, 11, 50, ACK, b"ab"),
+            down(1, 50, 13, ACK, b""),
+            up(2, 12, 50, ACK, b""),
+            closed,
+            again,
+        ]);
         assert_eq!((report.keepalive_count, report.zero_window_events, report.retransmissions), (1, 1, 0));
     }
 }

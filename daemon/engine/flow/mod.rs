@@ -24,7 +24,10 @@ pub const SERVER_VANTAGE: u8 = 1;
 
 /// What becomes of a packet.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly every value is the large one, and boxing it costs an allocation")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every value is the large one, and boxing it costs an allocation"
+)]
 pub enum Routed {
     /// Goes to a shard.
     To {

@@ -12,7 +12,8 @@ use super::listeners::Listeners;
 use super::{CLIENT_VANTAGE, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
 use crate::limits::Limits;
 use crate::model::{
-    AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState, Timestamp,
+    AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState,
+    Timestamp,
 };
 use crate::wire::{Headers, TcpHeader};
 
@@ -92,7 +93,11 @@ pub struct Router {
 impl Router {
     /// An empty router.
     pub fn new(config: RouterConfig) -> Self {
-        let config = RouterConfig { shards: config.shards.max(1), max_connections: config.max_connections.max(1), ..config };
+        let config = RouterConfig {
+            shards: config.shards.max(1),
+            max_connections: config.max_connections.max(1),
+            ..config
+        };
         Self {
             load: vec![0; config.shards],
             next_id: config.first_connection_id,
@@ -149,7 +154,15 @@ impl Router {
         }
         Routed::To {
             shard,
-            packet: RoutedPacket { connection, vantage: place.side, direction, first, replaces, headers, packet },
+            packet: RoutedPacket {
+                connection,
+                vantage: place.side,
+                direction,
+                first,
+                replaces,
+                headers,
+                packet,
+            },
         }
     }
 
@@ -241,7 +254,9 @@ impl Router {
         let place = match place {
             Some(place) => place,
             // A disconnecting socket has lost its peer's address already.
-            None if packet.cookie.is_known() => *self.by_cookie.get(&packet.cookie).filter(|_| headers.protocol() == L4::TCP)?,
+            None if packet.cookie.is_known() => {
+                *self.by_cookie.get(&packet.cookie).filter(|_| headers.protocol() == L4::TCP)?
+            }
             None => return None,
         };
         let link = self.links.get(place.slot)?;
@@ -293,7 +308,8 @@ impl Router {
             link.watch = 0;
             return place;
         }
-        let Some(found) = self.find_fingerprint(packet, headers).filter(|found| found.slot != place.slot) else {
+        let Some(found) = self.find_fingerprint(packet, headers).filter(|found| found.slot != place.slot)
+        else {
             let sighting = Sighting { slot: place.slot, id, hook: packet.hook };
             self.fingerprints.remember(headers, sighting, packet.at);
             return place;
@@ -496,7 +512,6 @@ impl Router {
         }
         Some((link.id, link.shard))
     }
-
 }
 
 #[cfg(test)]

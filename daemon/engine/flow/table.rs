@@ -100,7 +100,10 @@ impl<T> LruTable<T> {
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Some((older, newer)) = self.slots.get(slot as usize).map(|place| (place.older, place.newer)) else { return };
+        let Some((older, newer)) = self.slots.get(slot as usize).map(|place| (place.older, place.newer))
+        else {
+            return;
+        };
         match self.slots.get_mut(older as usize) {
             Some(place) => place.newer = newer,
             None => self.oldest = newer,

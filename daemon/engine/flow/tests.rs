@@ -29,7 +29,15 @@ fn tcp(src: &str, dst: &str, seq: u32, ack: u32, flags: crate::wire::TcpFlags, p
 }
 
 /// A whole handshake and one exchange on one host; all packets must belong to one connection.
-fn local_call(router: &mut Router, client: Socket, listener: Socket, child: Socket, c: &str, s: &str, isn: u32) -> u64 {
+fn local_call(
+    router: &mut Router,
+    client: Socket,
+    listener: Socket,
+    child: Socket,
+    c: &str,
+    s: &str,
+    isn: u32,
+) -> u64 {
     let (up, down) = (isn + 1, isn + 5001);
     let syn = tcp(c, s, isn, 0, SYN, b"");
     let syn_ack = tcp(s, c, isn + 5000, up, SYN_ACK, b"");
@@ -62,7 +70,15 @@ fn both_ends_of_a_local_connection_are_one() {
 fn both_ends_over_ipv6_are_one() {
     let (c, s) = ("[::1]:40000", "[::1]:80");
     let mut router = router();
-    local_call(&mut router, Socket::connected(1, c, s), Socket::listener(2, "[::]:80"), Socket::connected(3, s, c), c, s, 9);
+    local_call(
+        &mut router,
+        Socket::connected(1, c, s),
+        Socket::listener(2, "[::]:80"),
+        Socket::connected(3, s, c),
+        c,
+        s,
+        9,
+    );
     assert_eq!(router.connections(), 1);
 }
 
@@ -106,7 +122,10 @@ fn same_tuple_in_two_namespaces_stays_two_connections() {
     }
     assert_ne!(ids[0], ids[1]);
     for n in [1, 0] {
-        assert_eq!(go(&mut router, listener[n].arrive(ms(0), tcp(c, s, isn[n], 0, SYN, b""))), (ids[n], 1, UP));
+        assert_eq!(
+            go(&mut router, listener[n].arrive(ms(0), tcp(c, s, isn[n], 0, SYN, b""))),
+            (ids[n], 1, UP)
+        );
     }
     for n in 0..2 {
         let syn_ack = tcp(s, c, isn[n] ^ 0xffff, isn[n] + 1, SYN_ACK, b"");
@@ -132,7 +151,10 @@ fn same_tuple_in_two_namespaces_stays_two_connections_mid_stream() {
     });
     for n in [1, 0] {
         let ask = tcp(c, s, seqs[n].0, seqs[n].1, ACK, b"ask");
-        assert_eq!(go(&mut router, Socket::connected(3 + n as u64 * 10, s, c).arrive(ms(0), ask)), (ids[n], 1, UP));
+        assert_eq!(
+            go(&mut router, Socket::connected(3 + n as u64 * 10, s, c).arrive(ms(0), ask)),
+            (ids[n], 1, UP)
+        );
     }
     assert_eq!(router.connections(), 2);
 }
@@ -165,7 +187,10 @@ fn nat_between_namespaces_is_seen_through_by_the_syn() {
     };
     let id = go(&mut router, client.out(ms(0), syn(C, service, 5))).0;
     // The same numbers with another timestamp are another connection.
-    assert_ne!(go(&mut router, Socket::listener(9, "0.0.0.0:81").arrive(ms(0), syn(masked, "10.1.0.9:81", 6))).0, id);
+    assert_ne!(
+        go(&mut router, Socket::listener(9, "0.0.0.0:81").arrive(ms(0), syn(masked, "10.1.0.9:81", 6))).0,
+        id
+    );
     assert_eq!(go(&mut router, listener.arrive(ms(0), syn(masked, real, 5))), (id, 1, UP));
     assert_eq!(go(&mut router, listener.out(ms(0), tcp(real, masked, 50, 11, SYN_ACK, b""))), (id, 1, DOWN));
     assert_eq!(go(&mut router, client.arrive(ms(0), tcp(service, C, 50, 11, SYN_ACK, b""))), (id, 0, DOWN));
@@ -186,9 +211,13 @@ fn nat_is_seen_through_mid_stream_by_the_data() {
     assert_eq!(go(&mut router, child.out(ms(2), tcp(real, masked, 51, 14, ACK, b"answer"))), (id, 1, DOWN));
     assert_eq!(router.connections(), 1);
     // The same at once, when the second end is new.
-    let (other, far) = (Socket::connected(4, "10.0.0.1:40004", service), Socket::connected(5, real, "10.1.0.1:40005"));
+    let (other, far) =
+        (Socket::connected(4, "10.0.0.1:40004", service), Socket::connected(5, real, "10.1.0.1:40005"));
     let id = go(&mut router, other.out(ms(3), tcp("10.0.0.1:40004", service, 900, 800, ACK, b"ask"))).0;
-    assert_eq!(go(&mut router, far.arrive(ms(3), tcp("10.1.0.1:40005", real, 900, 800, ACK, b"ask"))), (id, 1, UP));
+    assert_eq!(
+        go(&mut router, far.arrive(ms(3), tcp("10.1.0.1:40005", real, 900, 800, ACK, b"ask"))),
+        (id, 1, UP)
+    );
     assert_eq!(router.connections(), 2);
 }
 
@@ -224,8 +253,17 @@ fn one_tuple_used_again_and_again_costs_no_more_than_another() {
 fn used_port_starts_a_new_connection() {
     let mut router = router();
     let listener = Socket::listener(2, "0.0.0.0:80");
-    let old = local_call(&mut router, Socket::connected(1, C, S), listener, Socket::connected(3, S, C), C, S, 1000);
-    let new = local_call(&mut router, Socket::connected(4, C, S), listener, Socket::connected(5, S, C), C, S, 900_000);
+    let old =
+        local_call(&mut router, Socket::connected(1, C, S), listener, Socket::connected(3, S, C), C, S, 1000);
+    let new = local_call(
+        &mut router,
+        Socket::connected(4, C, S),
+        listener,
+        Socket::connected(5, S, C),
+        C,
+        S,
+        900_000,
+    );
     assert_ne!(old, new);
     assert_eq!(router.connections(), 2);
 }
@@ -261,7 +299,8 @@ fn mid_stream_roles_come_from_listeners_then_from_ports() {
     assert_eq!(go(&mut router, server.out(ms(0), answer())), (1, 1, DOWN));
     router.socket_event(&SocketEvent::Destroyed { at: ms(0), cookie: SocketCookie(9) });
     let (near, far) = ("10.0.0.2:50000", "10.0.0.1:40001");
-    let late = go(&mut router, Socket::connected(5, near, far).out(ms(0), tcp(near, far, 1, 1, ACK, b"answer")));
+    let late =
+        go(&mut router, Socket::connected(5, near, far).out(ms(0), tcp(near, far, 1, 1, ACK, b"answer")));
     assert_eq!(late.2, UP);
 }
 
@@ -311,7 +350,8 @@ fn both_ends_share_a_shard_and_new_connections_spread() {
             Routed::To { shard, .. } => shard,
             Routed::Dropped(reason) => panic!("{reason:?}"),
         };
-        let at_client = shard(router.route(Socket::connected(u64::from(n) + 100, &c, S).out(ms(0), syn.clone())));
+        let at_client =
+            shard(router.route(Socket::connected(u64::from(n) + 100, &c, S).out(ms(0), syn.clone())));
         let at_server = shard(router.route(Socket::listener(2, S).arrive(ms(0), syn)));
         assert_eq!(at_client, at_server);
         shards[at_client] += 1;
@@ -328,7 +368,9 @@ fn full_table_evicts_the_least_recently_used_of_the_same_shard() {
     for n in 0..200_u16 {
         let c = format!("10.0.0.1:{}", 1000 + n);
         let at = Timestamp(ms(0).0 + u64::from(n) * 2_000_000_000);
-        let Routed::To { shard, packet } = router.route(from_file(at, tcp(&c, S, 1, 0, SYN, b""))) else { panic!() };
+        let Routed::To { shard, packet } = router.route(from_file(at, tcp(&c, S, 1, 0, SYN, b""))) else {
+            panic!()
+        };
         shard_of.push(shard);
         let evicted = (n >= 4).then(|| crate::model::ConnectionId(u64::from(n) - 3));
         assert_eq!(packet.replaces, evicted);

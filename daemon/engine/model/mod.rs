@@ -14,8 +14,8 @@ mod value;
 
 pub use addr::{AddrPort, Direction, FiveTuple, Hook, L4, SocketTuple};
 pub use entry::{
-    CaptureInfo, CaptureSource, ConnectionId, Entry, EntryError, EntryEvent, EntryId, ErrorKind, NodeInfo, Peer,
-    ProtocolKey, Timing,
+    CaptureInfo, CaptureSource, ConnectionId, Entry, EntryError, EntryEvent, EntryId, ErrorKind, NodeInfo,
+    Peer, ProtocolKey, Timing,
 };
 pub use field::{Field, FieldSource, FieldType, FieldValue};
 pub use identity::{Process, ProcessKey, SocketCookie};

@@ -119,7 +119,13 @@ impl Half {
     }
 
     /// Notes that the direction ends at `at_seq`.
-    pub(super) fn fin<S: StreamSink>(&mut self, direction: Direction, at_seq: SeqNumber, at: Timestamp, out: &mut S) {
+    pub(super) fn fin<S: StreamSink>(
+        &mut self,
+        direction: Direction,
+        at_seq: SeqNumber,
+        at: Timestamp,
+        out: &mut S,
+    ) {
         self.open(at_seq);
         if self.state == State::Ended || at_seq.distance(self.next) > MAX_JUMP {
             return;
@@ -154,7 +160,13 @@ impl Half {
     }
 
     /// Gives up every hole that is overdue at `now`.
-    pub(super) fn advance<S: StreamSink>(&mut self, direction: Direction, now: Timestamp, limits: &Limits, out: &mut S) {
+    pub(super) fn advance<S: StreamSink>(
+        &mut self,
+        direction: Direction,
+        now: Timestamp,
+        limits: &Limits,
+        out: &mut S,
+    ) {
         while let Some(since) = self.hole_since {
             let target = self.hole_end();
             let target = if since.plus(limits.hole_patience) <= now {
@@ -233,7 +245,8 @@ impl Half {
             return;
         }
         while end.after(self.next) {
-            let stop = self.pieces.front().map_or(end, |piece| if piece.seq.before(end) { piece.seq } else { end });
+            let stop =
+                self.pieces.front().map_or(end, |piece| if piece.seq.before(end) { piece.seq } else { end });
             let from = self.next.distance(seq) as usize;
             let to = stop.distance(seq) as usize;
             // `seq <= next < stop <= end`: pieces lie strictly behind `next`.
@@ -246,7 +259,8 @@ impl Half {
     fn is_full(&self, more: usize, limits: &Limits) -> bool {
         // One segment can fall apart into one piece more than there are pieces already; counting it
         // as one keeps the bound within a factor of two.
-        self.piece_bytes + more > limits.max_out_of_order || self.pieces.len() >= limits.max_out_of_order_segments
+        self.piece_bytes + more > limits.max_out_of_order
+            || self.pieces.len() >= limits.max_out_of_order_segments
     }
 
     /// Buffers the parts of `bytes` that no piece covers yet.

@@ -48,7 +48,13 @@ pub struct Reassembler {
 
 impl Reassembler {
     /// Takes one segment that travels in `direction`.
-    pub fn segment<S: StreamSink>(&mut self, direction: Direction, segment: &Segment<'_>, limits: &Limits, out: &mut S) {
+    pub fn segment<S: StreamSink>(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        limits: &Limits,
+        out: &mut S,
+    ) {
         if self.reset.is_some() {
             return;
         }
@@ -139,7 +145,11 @@ impl Reassembler {
 
     fn take_reset<S: StreamSink>(&mut self, direction: Direction, segment: &Segment<'_>, out: &mut S) {
         let seq: SeqNumber = segment.header.seq;
-        if self.half(direction).position().is_some_and(|next| seq.distance(next).unsigned_abs() > RESET_WINDOW) {
+        if self
+            .half(direction)
+            .position()
+            .is_some_and(|next| seq.distance(next).unsigned_abs() > RESET_WINDOW)
+        {
             return;
         }
         self.reset = Some(direction);

@@ -51,7 +51,16 @@ impl Rig {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one short line per segment in the tests")]
-    fn cut(&mut self, dir: Direction, flags: TcpFlags, seq: u32, ack: u32, payload: &[u8], wire: usize, at: u64) {
+    fn cut(
+        &mut self,
+        dir: Direction,
+        flags: TcpFlags,
+        seq: u32,
+        ack: u32,
+        payload: &[u8],
+        wire: usize,
+        at: u64,
+    ) {
         let header = TcpHeader { seq: SeqNumber(seq), ack: SeqNumber(ack), flags, ..TcpHeader::default() };
         let segment = Segment { header: &header, payload, len_on_wire: wire as u32, at: ms(at) };
         self.reassembler.segment(dir, &segment, &self.limits, &mut self.seen);
@@ -313,10 +322,11 @@ struct Cut {
 }
 
 fn cuts(total: usize) -> impl Strategy<Value = Vec<Cut>> {
-    let one = (0..total, 1_usize..40, 0_usize..60, 0_u32..8).prop_map(move |(start, len, captured, jitter)| {
-        let len = len.min(total - start);
-        Cut { start, len, captured: captured.min(len), order: start as u32 / 10 + jitter }
-    });
+    let one =
+        (0..total, 1_usize..40, 0_usize..60, 0_u32..8).prop_map(move |(start, len, captured, jitter)| {
+            let len = len.min(total - start);
+            Cut { start, len, captured: captured.min(len), order: start as u32 / 10 + jitter }
+        });
     proptest::collection::vec(one, 0..120)
 }
 

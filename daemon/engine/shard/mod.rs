@@ -17,7 +17,9 @@ use hashbrown::HashMap;
 use crate::dissect::{End, Transaction};
 use crate::flow::{LruTable, RoutedPacket};
 use crate::limits::Limits;
-use crate::model::{CaptureInfo, CaptureSource, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Timestamp};
+use crate::model::{
+    CaptureInfo, CaptureSource, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Timestamp,
+};
 
 use connection::{Connection, Turn};
 use deadlines::Deadlines;

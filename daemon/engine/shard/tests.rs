@@ -431,18 +431,19 @@ mod hostile {
 
     /// A segment of few possible places and flags, so that segments interact.
     fn segment() -> impl Strategy<Value = Packet> {
-        let text = prop_oneof![Just(ASK), Just(ANSWER), Just(&ASK[..7]), Just(&b"\xff\xfe"[..]), Just(&b""[..])];
+        let text =
+            prop_oneof![Just(ASK), Just(ANSWER), Just(&ASK[..7]), Just(&b"\xff\xfe"[..]), Just(&b""[..])];
         let places = (prop_oneof![0..400_u32, any::<u32>()], prop_oneof![0..400_u32, any::<u32>()]);
-        (any::<bool>(), places, any::<u8>(), text, 0..3_u64, any::<bool>(), any::<bool>(), 0..400_u64).prop_map(
-            |(up, (seq, ack), flags, text, cookie, out, listener, at)| {
+        (any::<bool>(), places, any::<u8>(), text, 0..3_u64, any::<bool>(), any::<bool>(), 0..400_u64)
+            .prop_map(|(up, (seq, ack), flags, text, cookie, out, listener, at)| {
                 let (from, to) = if up { (C, S) } else { (S, C) };
                 let data = Tcp::new(from, to, seq, ack, crate::wire::TcpFlags(flags & 0x17), text).bytes();
-                let socket = if listener { Socket::listener(cookie, S) } else { Socket::connected(cookie, S, C) };
+                let socket =
+                    if listener { Socket::listener(cookie, S) } else { Socket::connected(cookie, S, C) };
                 let hook = if out { Hook::Egress } else { Hook::Ingress };
                 let known = (cookie != 0).then_some(socket.tuple);
                 Packet { cookie: SocketCookie(cookie), socket: known, hook, ..from_file(ms(at), data) }
-            },
-        )
+            })
     }
 
     proptest! {

@@ -57,7 +57,9 @@ impl<'a> Ipv6View<'a> {
             let len = match next {
                 HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY => (extension_len(header)? + 1) * 8,
                 AUTHENTICATION => (extension_len(header)? + 2) * 4,
-                FRAGMENT if be16(header, 2).ok_or(BROKEN)? & 0xfff8 != 0 => return Err(HeaderError::Fragment),
+                FRAGMENT if be16(header, 2).ok_or(BROKEN)? & 0xfff8 != 0 => {
+                    return Err(HeaderError::Fragment);
+                }
                 FRAGMENT => 8,
                 protocol => return Ok((L4(protocol), offset)),
             };

@@ -37,19 +37,30 @@ pub(super) fn read(protocol: L4, data: &[u8]) -> Result<Read, HeaderError> {
     match protocol {
         L4::TCP => {
             let view = TcpView::new(data)?;
-            Ok(Read { transport: Transport::Tcp(view.header()), ports: ports(data), header_len: view.header_len() })
+            Ok(Read {
+                transport: Transport::Tcp(view.header()),
+                ports: ports(data),
+                header_len: view.header_len(),
+            })
         }
         L4::UDP => fixed(data, 8, Transport::Udp, HeaderError::Broken("UDP")),
         L4::SCTP => fixed(data, 12, Transport::Sctp, HeaderError::Broken("SCTP")),
         L4::ICMP | L4::ICMPV6 => match *data {
-            [kind, code, _, _, ..] => Ok(Read { transport: Transport::Icmp { kind, code }, ports: (0, 0), header_len: 4 }),
+            [kind, code, _, _, ..] => {
+                Ok(Read { transport: Transport::Icmp { kind, code }, ports: (0, 0), header_len: 4 })
+            }
             _ => Err(HeaderError::Broken("ICMP")),
         },
         _ => Ok(Read { transport: Transport::Other, ports: (0, 0), header_len: 0 }),
     }
 }
 
-fn fixed(data: &[u8], header_len: usize, transport: Transport, error: HeaderError) -> Result<Read, HeaderError> {
+fn fixed(
+    data: &[u8],
+    header_len: usize,
+    transport: Transport,
+    error: HeaderError,
+) -> Result<Read, HeaderError> {
     if data.len() < header_len {
         return Err(error);
     }
