@@ -94,8 +94,7 @@ fn root_reload_keeps_the_old_configuration_when_the_new_one_is_bad() {
     let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
     curl(&[&nginx.url("/")]);
     feed.next();
-    std::fs::write(&config, format!("{good}\ncapture.exclude.ports = [{}]\n", nginx.port))
-        .expect("write");
+    std::fs::write(&config, format!("{good}\ncapture.exclude.ports = [{}]\n", nginx.port)).expect("write");
     daemon.signal("HUP");
     until("the reload", || (said("reloaded") > 0).then_some(()));
     curl(&[&nginx.url("/excluded")]);

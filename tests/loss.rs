@@ -61,8 +61,12 @@ fn root_under_overload_every_packet_is_delivered_or_counted() {
         ..Options::default()
     });
     let before = (ip_packets(&space), Account::settled(&daemon));
-    let status =
-        space.command("/usr/bin/python3").args(["-c", FLOOD, &cgroup.procs()]).status().expect("flood");
+    // Joined before `ip netns exec`, which replaces /sys and hides the cgroups.
+    let status = Command::new("sh")
+        .args(["-c", "echo $$ > \"$0\" && exec ip netns exec \"$1\" /usr/bin/python3 -c \"$2\""])
+        .args([&cgroup.procs(), &space.name, FLOOD])
+        .status()
+        .expect("flood");
     assert!(status.success());
     let sent = ip_packets(&space) - before.0;
     let after = Account::settled(&daemon);
@@ -107,10 +111,9 @@ impl Drop for Cgroup {
     }
 }
 
-/// Moves itself into the cgroup, then pushes many small TCP writes through loopback as fast as it can.
+/// Pushes many small TCP writes through loopback as fast as it can.
 const FLOOD: &str = "
-import os, socket, sys, threading
-open(sys.argv[1], 'w').write(str(os.getpid()))
+import socket, threading
 server = socket.create_server(('127.0.0.1', 0))
 def drain():
     peer, _ = server.accept()

@@ -3,6 +3,9 @@
 //! Every test starts what it needs on ports of its own and stops it again. Tests whose names contain
 //! `root_` need root and load BPF programs; none of them is ever skipped.
 
+// The bans of clippy.toml are about the daemon; tests start programs and threads.
+#![allow(clippy::disallowed_methods)]
+
 mod support;
 
 mod access;

@@ -1,31 +1,55 @@
 //! Issue 2, point 2: the stream for people and programs, with the tools that they use.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::support::{Daemon, Feed, Nginx, client, curl, until};
+
+/// Types a line into a program on a terminal of its own once it has printed a word, and prints all that
+/// the program prints: arguments are the word, the line, and the program with its arguments.
+const TYPIST: &str = "
+import os, pty, sys
+word, line, argv = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(argv[0], argv)
+seen, typed = b'', False
+while True:
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not data:
+        break
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    seen += data
+    if not typed and word in seen:
+        os.write(terminal, line + b'\\r')
+        typed = True
+";
 
 #[test]
 fn root_wscat_streams_interactively() {
     let nginx = Nginx::start("");
     let daemon = Daemon::start();
     let before = daemon.subscribers();
-    let mut wscat = Command::new("wscat")
-        .args(["--connect", &format!("ws://{}/api/wsFull", daemon.tcp)])
-        .stdin(Stdio::piped())
+    let filter = format!("response.status >= 200 and dst.port == {}", nginx.port);
+    let mut typist = Command::new("/usr/bin/python3")
+        .args(["-c", TYPIST, "Connected", &filter])
+        .args(["wscat", "--connect", &format!("ws://{}/api/wsFull", daemon.tcp)])
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("wscat");
-    let mut input = wscat.stdin.take().expect("stdin");
-    writeln!(input, "response.status >= 200 and dst.port == {}", nginx.port).expect("filter");
+        .expect("wscat on a terminal");
     daemon.await_subscriber(before);
     curl(&[&nginx.url("/index.html")]);
-    let lines = BufReader::new(wscat.stdout.take().expect("stdout")).lines().map_while(Result::ok);
-    let line = lines.into_iter().find(|line| line.contains("\"protocol\"")).expect("an entry");
-    assert!(line.contains("/index.html"), "{line}");
-    drop(input);
-    wscat.kill().ok();
-    wscat.wait().ok();
+    let mut lines = BufReader::new(typist.stdout.take().expect("stdout")).split(b'\n').map_while(Result::ok);
+    let shown = lines.find(|line| String::from_utf8_lossy(line).contains("/index.html"));
+    assert!(shown.is_some(), "wscat showed no entry");
+    // Closing its terminal ends wscat.
+    typist.kill().ok();
+    typist.wait().ok();
 }
 
 #[test]

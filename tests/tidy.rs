@@ -7,12 +7,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("telemetry", &["runtime"]),
     ("config", &["runtime", "telemetry"]),
-    ("host", &["runtime", "telemetry"]),
-    ("capture", &["runtime", "telemetry"]),
-    ("store", &["runtime", "telemetry"]),
-    ("tap", &["runtime", "telemetry"]),
-    ("resolve", &["host", "runtime", "telemetry"]),
-    ("pipeline", &["capture", "resolve", "store", "tap", "runtime", "telemetry"]),
+    ("host", &["config", "runtime", "telemetry"]),
+    ("capture", &["config", "runtime", "telemetry"]),
+    ("store", &["config", "runtime", "telemetry"]),
+    ("tap", &["config", "runtime", "telemetry"]),
+    ("resolve", &["host", "config", "runtime", "telemetry"]),
+    ("pipeline", &["capture", "resolve", "store", "tap", "config", "runtime", "telemetry"]),
     ("api", &["store", "tap", "resolve", "config", "runtime", "telemetry"]),
 ];
 
@@ -23,7 +23,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["daemon/api/"]),
     ("sd_notify", &["daemon/runtime/"]),
     ("combine", &["daemon/engine/kfl/"]),
-    ("httparse", &["daemon/engine/dissect/http1/"]),
+    ("httparse", &["daemon/engine/dissect/http1/", "daemon/engine/benches/"]),
 ];
 
 fn root() -> PathBuf {

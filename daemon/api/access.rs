@@ -140,10 +140,16 @@ mod tests {
     #[test]
     fn users_and_groups_fit_by_name_and_by_number() {
         for subject in ["nobody", "65534"].map(|name| Subject::User(name.to_owned())) {
-            assert_eq!(access(subject, Role::Viewer).local(65534, None).map(|caller| caller.role), Some(Role::Viewer));
+            assert_eq!(
+                access(subject, Role::Viewer).local(65534, None).map(|caller| caller.role),
+                Some(Role::Viewer)
+            );
         }
         for subject in ["nogroup", "65534"].map(|name| Subject::Group(name.to_owned())) {
-            assert_eq!(access(subject, Role::Operator).local(65534, None).map(|caller| caller.role), Some(Role::Operator));
+            assert_eq!(
+                access(subject, Role::Operator).local(65534, None).map(|caller| caller.role),
+                Some(Role::Operator)
+            );
         }
         assert_eq!(access(Subject::Group("4242".to_owned()), Role::Viewer).local(65534, None), None);
         let by_primary = access(Subject::Group("4242".to_owned()), Role::Viewer).local(65534, Some(4242));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -30,7 +31,7 @@ pub(super) async fn check_site(
 ) -> Result<Response, Fault> {
     api.metrics.add(Metric::ApiRequests, 1);
     if let Transport::Tcp { local, tls, .. } = peer.transport {
-        let checked = site_of(request.headers(), request.uri().authority().map(|authority| authority.as_str()))
+        let checked = site_of(request.headers(), request.uri().authority().map(Authority::as_str))
             .and_then(|host| check(&api.access, request.headers(), &host, local.ip().to_canonical(), tls));
         if let Err(fault) = checked {
             api.metrics.add(Metric::ApiDenied, 1);
@@ -47,22 +48,27 @@ fn site_of(headers: &HeaderMap, authority: Option<&str>) -> Result<String, Fault
     if hosts.next().is_some() {
         return Err(Fault::bad_request("more than one Host header"));
     }
-    host.map(str::to_ascii_lowercase).ok_or_else(|| Fault::bad_request("the Host header is missing or not text"))
+    host.map(str::to_ascii_lowercase)
+        .ok_or_else(|| Fault::bad_request("the Host header is missing or not text"))
 }
 
 fn check(access: &Access, headers: &HeaderMap, host: &str, own: IpAddr, tls: bool) -> Result<(), Fault> {
     let name = without_port(host);
     if !is_own_name(access, name, own) {
         return Err(Fault::forbidden(format!(
-            "{name:?} is not a name of this daemon; use its address, or add the name to api.hosts"
+            "{name:?} is not a name of this daemon; use its address, or add the name to listen.allowed-hosts"
         )));
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();
     if let Some(origin) = origins.next() {
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         let scheme = if tls { "https" } else { "http" };
-        if origins.next().is_some() || (origin != format!("{scheme}://{host}") && !access.knows_origin(&origin)) {
-            return Err(Fault::forbidden(format!("pages of {origin:?} may not call; add it to api.origins to allow it")));
+        if origins.next().is_some()
+            || (origin != format!("{scheme}://{host}") && !access.knows_origin(&origin))
+        {
+            return Err(Fault::forbidden(format!(
+                "pages of {origin:?} may not call; add it to listen.allowed-origins to allow it"
+            )));
         }
         return Ok(());
     }
@@ -121,7 +127,11 @@ fn allow(caller: Caller, least: Role) -> Result<Caller, Fault> {
     Err(Fault::forbidden(format!("{} is {}; this needs the role {least}", caller.name, caller.role)))
 }
 
-async fn identify(api: &Arc<Api>, peer: &Peer, token: Result<Option<String>, Fault>) -> Result<Caller, Fault> {
+async fn identify(
+    api: &Arc<Api>,
+    peer: &Peer,
+    token: Result<Option<String>, Fault>,
+) -> Result<Caller, Fault> {
     match token? {
         Some(token) => by_token(api, peer, token).await,
         None => peer.local.clone().ok_or_else(|| nobody(peer)),
@@ -156,7 +166,8 @@ fn token_of(request: &Request) -> Result<Option<String>, Fault> {
 }
 
 fn is_websocket(request: &Request) -> bool {
-    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let upgrade =
+        request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     request.method() == Method::GET && upgrade.eq_ignore_ascii_case("websocket")
 }
 
@@ -169,14 +180,14 @@ async fn by_token(api: &Arc<Api>, peer: &Peer, token: String) -> Result<Caller, 
     }
     let tokens = Arc::clone(&api.tokens);
     let verified = tokio::task::spawn_blocking(move || tokens.verify(&token)).await;
-    match verified.map_err(|error| Fault::internal(format!("the token could not be checked: {error}")))? {
-        Some(caller) => Ok(caller),
-        None => {
-            api.throttle.failed(peer.address());
-            tokio::time::sleep(throttle::DELAY).await;
-            Err(Fault::unauthorized("the token is not known; `remora token list` shows those that are"))
-        }
+    let verified =
+        verified.map_err(|error| Fault::internal(format!("the token could not be checked: {error}")))?;
+    if let Some(caller) = verified {
+        return Ok(caller);
     }
+    api.throttle.failed(peer.address());
+    tokio::time::sleep(throttle::DELAY).await;
+    Err(Fault::unauthorized("the token is not known; `remora token list` shows those that are"))
 }
 
 /// Why a connection without token and without a local user's role gets nothing.
@@ -185,7 +196,9 @@ fn nobody(peer: &Peer) -> Fault {
         Some(uid) => Fault::forbidden(format!(
             "uid {uid} has no role; join group remora (`usermod -aG remora USER`), run as root, or send a token"
         )),
-        None => Fault::unauthorized("a token is needed: `remora token create NAME --role viewer` as root on that host"),
+        None => Fault::unauthorized(
+            "a token is needed: `remora token create NAME --role viewer` as root on that host",
+        ),
     }
 }
 
@@ -209,8 +222,15 @@ mod tests {
     #[test]
     fn own_names_and_addresses_are_accepted() {
         for host in [
-            "localhost", "LOCALHOST:8899", "a.localhost", "127.0.0.1:8899", "127.9.9.9", "[::1]:8899", "[::1]",
-            "192.0.2.7:1", "remora.example:443",
+            "localhost",
+            "LOCALHOST:8899",
+            "a.localhost",
+            "127.0.0.1:8899",
+            "127.9.9.9",
+            "[::1]:8899",
+            "[::1]",
+            "192.0.2.7:1",
+            "remora.example:443",
         ] {
             assert!(checked(&[("host", host)]).is_ok(), "{host}");
         }
@@ -218,7 +238,9 @@ mod tests {
 
     #[test]
     fn foreign_names_are_refused_as_rebinding() {
-        for host in ["evil.example", "localhost.evil.example", "192.0.2.8", "127.0.0.1.evil.example", "", "[::2]:1"] {
+        for host in
+            ["evil.example", "localhost.evil.example", "192.0.2.8", "127.0.0.1.evil.example", "", "[::2]:1"]
+        {
             assert!(checked(&[("host", host)]).is_err(), "{host}");
         }
         assert!(checked(&[]).is_err());

@@ -52,13 +52,13 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// Somebody answers at the unix socket.
-    #[error("another daemon answers at {path}; stop it or set another api.socket")]
+    #[error("another daemon answers at {path}; stop it or set another listen.unix")]
     SocketInUse {
         /// The socket.
         path: PathBuf,
     },
     /// Something that is not a socket has its name.
-    #[error("{path} exists and is not a socket; remove it or set another api.socket")]
+    #[error("{path} exists and is not a socket; remove it or set another listen.unix")]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum ApiError {
         source: io::Error,
     },
     /// The TCP socket could not be made.
-    #[error("cannot listen on {address}: {source}; is another program using it? set another api.address")]
+    #[error("cannot listen on {address}: {source}; is another program using it? set another listen.tcp")]
     Tcp {
         /// The address.
         address: SocketAddr,
@@ -81,8 +81,8 @@ pub enum ApiError {
     },
     /// Tokens and payloads would go over the network readable by anybody.
     #[error(
-        "refusing to listen on {address} without TLS: tokens and payloads could be read on the way; set api.tls, or \
-         api.allow_plaintext = true if something else protects the way"
+        "refusing to listen on {address} without TLS: tokens and payloads could be read on the way; set listen.tls-cert and listen.tls-key, or \
+         listen.allow-plaintext = true if something else protects the way"
     )]
     Plaintext {
         /// The address.
@@ -196,7 +196,8 @@ fn inherited_tcp(config: &ListenConfig, name: String, listener: StdTcpListener) 
     let address = listener.local_addr().map_err(failed)?;
     // TLS as configured for this very address, or for the same port.
     let same = |listen: &&TcpListen| listen.address == address || listen.address.port() == address.port();
-    let tls = acceptor_for(config, address, config.tcp.iter().find(same).and_then(|listen| listen.tls.as_ref()))?;
+    let tls =
+        acceptor_for(config, address, config.tcp.iter().find(same).and_then(|listen| listen.tls.as_ref()))?;
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = TcpListener::from_std(listener).map_err(failed)?;
     Ok(Bound::Tcp { listener, address, tls })
@@ -251,7 +252,10 @@ fn bind_unix(path: &Path, group: Option<&str>) -> Result<Bound, ApiError> {
 fn settle(fresh: &Path, path: &Path, group: Option<&str>) -> io::Result<u64> {
     std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     if let Some(gid) = group.and_then(group_id) {
-        std::os::unix::fs::chown(fresh, None, Some(gid))?;
+        // Without the group only root may connect, which is safe, so it is no reason not to serve.
+        if let Err(error) = std::os::unix::fs::chown(fresh, None, Some(gid)) {
+            tracing::warn!(gid, %error, "the unix socket could not be given to its group: only root may use it");
+        }
     }
     std::fs::rename(fresh, path)?;
     Ok(std::fs::symlink_metadata(path)?.ino())
@@ -261,13 +265,11 @@ fn group_id(group: &str) -> Option<u32> {
     if let Ok(number) = group.parse() {
         return Some(number);
     }
-    match Group::from_name(group) {
-        Ok(Some(found)) => Some(found.gid.as_raw()),
-        _ => {
-            tracing::info!(group, "there is no such group, so only root may use the unix socket");
-            None
-        }
+    let found = Group::from_name(group).ok().flatten();
+    if found.is_none() {
+        tracing::info!(group, "there is no such group, so only root may use the unix socket");
     }
+    found.map(|group| group.gid.as_raw())
 }
 
 /// A socket file that nobody answers at is left over from a killed run and will be replaced.

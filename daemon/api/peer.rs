@@ -37,7 +37,9 @@ impl Peer {
         let local = uid.and_then(|uid| access.local(uid, gid));
         let tokens = match transport {
             Transport::Unix { .. } => true,
-            Transport::Tcp { peer, tls, .. } => tls || allow_plaintext || peer.ip().to_canonical().is_loopback(),
+            Transport::Tcp { peer, tls, .. } => {
+                tls || allow_plaintext || peer.ip().to_canonical().is_loopback()
+            }
         };
         Self { transport, uid, local, tokens }
     }

@@ -176,7 +176,11 @@ async fn accept(bound: &Bound, slots: &Arc<Semaphore>) -> io::Result<Option<Acce
             // One frame per entry: waiting to fill a segment would only delay it.
             let _unsupported = stream.set_nodelay(true);
             let Ok(local) = stream.local_addr() else { return Ok(None) };
-            Ok(Some((Socket::Tcp(stream, tls.clone()), Transport::Tcp { peer, local, tls: tls.is_some() }, slot)))
+            Ok(Some((
+                Socket::Tcp(stream, tls.clone()),
+                Transport::Tcp { peer, local, tls: tls.is_some() },
+                slot,
+            )))
         }
     }
 }

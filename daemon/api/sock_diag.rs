@@ -11,7 +11,8 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -34,8 +35,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// `None` when there is no such established socket.
 pub(super) fn owner(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
     let (client, server) = (canonical(client), canonical(server));
-    let netlink =
-        socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )?;
     let patience = TimeVal::new(0, PATIENCE.subsec_micros().into());
     setsockopt(&netlink, sockopt::ReceiveTimeout, &patience)?;
     let request = request(client, server);

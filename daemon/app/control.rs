@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::api::schema::{
-    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, QueueStatus, RungStatus, StageStatus, Status,
+    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, QueueStatus, RungStatus, StageStatus,
+    Status,
 };
 use crate::api::{Control, ControlError};
 use crate::capture::{Capture, JobReport, KernelCounters};
@@ -51,7 +52,14 @@ impl Control for Running {
         };
         let now = clock::now();
         Status {
-            status: if bad > 0 { "error" } else if lost > 0 { "issues" } else { "ok" }.to_string(),
+            status: if bad > 0 {
+                "error"
+            } else if lost > 0 {
+                "issues"
+            } else {
+                "ok"
+            }
+            .to_string(),
             message,
             error_count: bad,
             uptime: uptime(now.since(self.started)),
@@ -107,7 +115,10 @@ impl Control for Running {
         Doctor {
             healthy: degraded == 0 && findings.iter().all(|finding| finding.severity == "info"),
             summary,
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_string(),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_string(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             jobs,
             findings,
@@ -194,7 +205,11 @@ impl Running {
         StageStatus {
             name: "capture".to_string(),
             state: if attached { "ok" } else { "off" }.to_string(),
-            detail: jobs.iter().map(|job| format!("{}: {}", job.job, job.mechanism)).collect::<Vec<_>>().join("; "),
+            detail: jobs
+                .iter()
+                .map(|job| format!("{}: {}", job.job, job.mechanism))
+                .collect::<Vec<_>>()
+                .join("; "),
             counters: numbers(&[
                 ("seen", counters.seen),
                 ("captured", counters.captured),

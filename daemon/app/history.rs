@@ -98,7 +98,7 @@ impl Tokens for StoredTokens {
 fn shown(token: crate::store::TokenInfo) -> TokenInfo {
     TokenInfo {
         id: token.id.to_string(),
-        name: token.name.to_string(),
+        name: token.name,
         role: token.role,
         created_at: clock::rfc3339(token.created),
         expires_at: token.expires.map(clock::rfc3339),

@@ -164,7 +164,9 @@ fn announce(addresses: &[String]) {
     use std::io::Write;
     let mut text = String::from("remorad is watching this host. It serves:\n");
     for address in addresses {
-        text.push_str(&format!("  {address}\n"));
+        text.push_str("  ");
+        text.push_str(address);
+        text.push('\n');
     }
     text.push_str("See something: run `remora tail` (or target/release/remora tail), then make an HTTP call, for\nexample with curl. `remora doctor` says how capture works here; Ctrl-C stops.\n");
     // Nobody may be reading stdout; the same is in the log.
@@ -210,7 +212,13 @@ fn start_pipeline(
     Pipeline::start(pipeline, sinks, shutdown).context("starting the pipeline's threads")
 }
 
-fn build_api(config: &Config, running: &Arc<Running>, store: &Arc<Store>, tap: Tap, metrics: Arc<Metrics>) -> Api {
+fn build_api(
+    config: &Config,
+    running: &Arc<Running>,
+    store: &Arc<Store>,
+    tap: Tap,
+    metrics: Arc<Metrics>,
+) -> Api {
     let history: Arc<dyn History> =
         if config.store.enabled { Arc::new(StoredHistory(store.reader())) } else { Arc::new(NoHistory) };
     let tokens = Arc::new(StoredTokens(Arc::clone(store)));
@@ -228,6 +236,8 @@ fn store_limits(config: &Config) -> StoreConfig {
 
 fn tap_config(config: &Config) -> TapConfig {
     TapConfig {
+        // Entries are shared, so a group that waits with them costs little beyond its subscribers.
+        group_bytes: config.stream.subscriber_queue.as_usize(),
         subscriber_bytes: config.stream.subscriber_queue.as_usize(),
         max_subscribers: config.stream.max_subscribers,
         ..TapConfig::default()
@@ -246,13 +256,18 @@ fn capture_config(config: &Config) -> Result<CaptureConfig> {
 
 fn listen_config(config: &Config) -> api::ListenConfig {
     let listen = &config.listen;
-    let tls = listen
-        .tls()
-        .map(|(certificate, key)| api::TlsFiles { certificate: PathBuf::from(certificate), key: PathBuf::from(key) });
+    let tls = listen.tls().map(|(certificate, key)| api::TlsFiles {
+        certificate: PathBuf::from(certificate),
+        key: PathBuf::from(key),
+    });
     api::ListenConfig {
         unix: listen.unix_path().cloned(),
         group: (!config.access.group.is_empty()).then(|| config.access.group.clone()),
-        tcp: listen.tcp.iter().map(|address| api::TcpListen { address: *address, tls: tls.clone() }).collect(),
+        tcp: listen
+            .tcp
+            .iter()
+            .map(|address| api::TcpListen { address: *address, tls: tls.clone() })
+            .collect(),
         allow_plaintext: listen.allow_plaintext,
     }
 }
@@ -261,21 +276,28 @@ fn access_config(config: &Config) -> api::AccessConfig {
     let access = &config.access;
     let users = access.users.iter().map(|(name, role)| (api::Subject::User(name.clone()), *role));
     let groups = access.groups.iter().map(|(name, role)| (api::Subject::Group(name.clone()), *role));
-    let own = (!access.group.is_empty()).then(|| (api::Subject::Group(access.group.clone()), access.group_role));
+    let own =
+        (!access.group.is_empty()).then(|| (api::Subject::Group(access.group.clone()), access.group_role));
     api::AccessConfig {
-        roles: users.chain(groups).chain(own).map(|(subject, role)| api::RoleRule { subject, role }).collect(),
+        roles: users
+            .chain(groups)
+            .chain(own)
+            .map(|(subject, role)| api::RoleRule { subject, role })
+            .collect(),
         hosts: config.listen.allowed_hosts.clone(),
         origins: config.listen.allowed_origins.clone(),
     }
 }
 
 fn findings(held: &privileges::Held) -> Vec<Finding> {
+    let purpose =
+        |wanted| privileges::KEPT.iter().find(|(kept, _)| *kept == wanted).map_or("", |(_, what)| *what);
     held.missing
         .iter()
         .map(|capability| Finding {
             severity: "info".to_string(),
-            what: format!("the daemon runs without {capability}"),
-            advice: "run it as root or grant the capability in remorad.service".to_string(),
+            what: format!("the daemon runs without {capability}, which serves to {}", purpose(*capability)),
+            advice: "grant it, for example in remorad.service, if that is needed here".to_string(),
         })
         .collect()
 }

@@ -37,6 +37,7 @@ async fn serve(signals: (Signal, Signal, Signal), shutdown: &Shutdown, reload: A
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "whoever signals twice wants no drain")]
 fn end(shutdown: &Shutdown, signal: &str) {
     if shutdown.is_triggered() {
         tracing::warn!("second {signal}: ending at once");

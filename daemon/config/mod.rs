@@ -293,7 +293,7 @@ impl Default for StreamConfig {
             shard_queue: ByteSize::mib(32),
             entry_queue: ByteSize::mib(32),
             store_queue: ByteSize::mib(32),
-            subscriber_queue: ByteSize::mib(16),
+            subscriber_queue: ByteSize::mib(64),
             max_subscribers: 1000,
         }
     }

@@ -100,9 +100,7 @@ impl Pipeline {
 
         let storing = sinks
             .store
-            .map(|writer| {
-                storing::spawn(writer, config.store_queue, &mut threads, &mut queues)
-            })
+            .map(|writer| storing::spawn(writer, config.store_queue, &mut threads, &mut queues))
             .transpose()?;
         let entry_sender = entries::spawn(
             entries::Parts {

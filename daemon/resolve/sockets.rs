@@ -125,11 +125,11 @@ impl Sockets {
         owner.map(|(_, process)| process)
     }
 
-    /// Whether nothing better is to be expected soon: someone acted on the socket or held it at
-    /// start-up, or it has ended.
+    /// Whether nothing better is to be expected soon: someone was seen transferring data on the socket,
+    /// or it has ended. Who accepted it may have handed it on, so that is not enough.
     pub(super) fn is_settled(&self, cookie: SocketCookie) -> bool {
         self.known.peek(&cookie).is_some_and(|socket| {
-            socket.is_destroyed || socket.owner.is_some_and(|(evidence, _)| evidence > OwnerEvidence::Create)
+            socket.is_destroyed || socket.owner.is_some_and(|(evidence, _)| evidence == OwnerEvidence::DataTransfer)
         })
     }
 }

@@ -65,7 +65,7 @@ pub struct Subscription {
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// The configured number is reached.
-    #[error("all {limit} live streams are taken; end one or raise stream.max_subscribers")]
+    #[error("all {limit} live streams are taken; end one or raise stream.max-subscribers")]
     TooManySubscribers {
         /// As configured.
         limit: usize,
@@ -116,7 +116,8 @@ impl Tap {
             return;
         }
         for chunk in entries.chunks(MAX_BATCH) {
-            let entries: Arc<[_]> = chunk.iter().map(|entry| Arc::new(Observed::new(Arc::clone(entry)))).collect();
+            let entries: Arc<[_]> =
+                chunk.iter().map(|entry| Arc::new(Observed::new(Arc::clone(entry)))).collect();
             let bytes = entries.iter().map(|observed| observed.weight()).sum();
             let batch = Batch { entries, bytes };
             for group in groups.iter() {

@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn paths_outside_of_the_message_or_about_contents_leave_the_row_readable() {
-        for path in ["src.name", "request.headers.Authorization", "response.content.text", "request.body.json()..x"] {
+        for path in
+            ["src.name", "request.headers.Authorization", "response.content.text", "request.body.json()..x"]
+        {
             assert!(!is_repeated(path), "{path}");
         }
         for path in ["request.path", "url", "request", "response.status", "request.queryString.token"] {

@@ -131,7 +131,8 @@ impl Losses {
         let now = tap.drops.snapshot();
         let grown = now.iter().zip(&self.seen).filter_map(|((reason, count), (_, before))| {
             let more = count.saturating_sub(*before);
-            (more > 0 && reason.stage() != Stage::Stream && reason.stage() != Stage::Store).then_some((*reason, more))
+            (more > 0 && reason.stage() != Stage::Stream && reason.stage() != Stage::Store)
+                .then_some((*reason, more))
         });
         let grown = grown.collect();
         self.seen = now;

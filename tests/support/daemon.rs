@@ -95,7 +95,9 @@ impl Daemon {
         let status = self.data("/api/v1/status");
         let stages = status["stages"].as_array().expect("stages");
         let found = stages.iter().find(|candidate| candidate["name"] == stage);
-        found.and_then(|stage| stage["counters"][name].as_u64()).unwrap_or_else(|| panic!("{stage}.{name} in {status}"))
+        found
+            .and_then(|stage| stage["counters"][name].as_u64())
+            .unwrap_or_else(|| panic!("{stage}.{name} in {status}"))
     }
 
     /// How much was lost for one reason.

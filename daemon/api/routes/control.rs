@@ -13,7 +13,9 @@ use serde::Deserialize;
 use super::{Api, blocking, enveloped};
 use crate::api::access::Caller;
 use crate::api::fault::Fault;
-use crate::api::schema::{DissectionChange, DissectionState, Doctor, Envelope, Flow, Flows, Status, StreamStatus};
+use crate::api::schema::{
+    DissectionChange, DissectionState, Doctor, Envelope, Flow, Flows, Status, StreamStatus,
+};
 
 /// Flows shown when the request does not say how many.
 const DEFAULT_FLOWS: usize = 100;

@@ -1,5 +1,6 @@
 //! Stored entries: newest first with a cursor, and one by its id.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -86,7 +87,10 @@ fn page_json(
     text.push_str("],\"next\":");
     match next {
         // A string, since JavaScript loses digits of larger numbers.
-        Some(seq) => text.push_str(&format!("\"{seq}\"")),
+        Some(seq) => {
+            // Writing into a String cannot fail.
+            let _ok = write!(text, "\"{seq}\"");
+        }
         None => text.push_str("null"),
     }
     text.push_str("},\"error\":null}");
@@ -115,7 +119,8 @@ pub(super) async fn one(
     let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
     let wanted = parse_id(&id)?;
     let found = blocking(move || api.history.get(&wanted)).await??;
-    let entry = found.ok_or_else(|| Fault::not_found(format!("there is no entry {id}; it may have been trimmed")))?;
+    let entry =
+        found.ok_or_else(|| Fault::not_found(format!("there is no entry {id}; it may have been trimmed")))?;
     Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", look.write(&entry))))
 }
 
@@ -124,9 +129,15 @@ fn parse_id(text: &str) -> Result<EntryId, Fault> {
     let parsed = text.rsplit_once('/').and_then(|(node, rest)| {
         let (stream, index) = rest.rsplit_once('-')?;
         let index = index.parse().ok()?;
-        (!node.is_empty() && !stream.is_empty()).then(|| EntryId { node: node.into(), stream: stream.into(), index })
+        (!node.is_empty() && !stream.is_empty()).then(|| EntryId {
+            node: node.into(),
+            stream: stream.into(),
+            index,
+        })
     });
-    parsed.ok_or_else(|| Fault::bad_request(format!("{text:?} is no entry id; ids look like NODE/STREAM-INDEX")))
+    parsed.ok_or_else(|| {
+        Fault::bad_request(format!("{text:?} is no entry id; ids look like NODE/STREAM-INDEX"))
+    })
 }
 
 fn shape(view: Option<&str>) -> Result<Shape, Fault> {

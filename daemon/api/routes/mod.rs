@@ -131,8 +131,6 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/info", get(pages::info))
         .route("/api/query/validate", get(query::validate))
         .route("/query/validate", get(query::validate))
-
-
         .route("/api/v1/kfl/complete", get(query::complete))
         .route("/api/v1/kfl/fields", get(query::fields))
         .route("/api/v1/entries", get(entries::list))
@@ -168,9 +166,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn unknown(method: Method, uri: Uri) -> Response {
-    Fault::not_found(format!("there is no {method} {}; /openapi.yaml lists what there is", uri.path())).into_response()
+    Fault::not_found(format!("there is no {method} {}; /openapi.yaml lists what there is", uri.path()))
+        .into_response()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    Fault::method_not_allowed(format!("{} does not take {method}; see /openapi.yaml", uri.path())).into_response()
+    Fault::method_not_allowed(format!("{} does not take {method}; see /openapi.yaml", uri.path()))
+        .into_response()
 }

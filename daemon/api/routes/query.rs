@@ -19,7 +19,10 @@ pub(super) struct FilterQuery {
 }
 
 /// Kubeshark's route and shape, with span and hints added.
-pub(super) async fn validate(State(api): State<Arc<Api>>, Query(query): Query<FilterQuery>) -> Json<Validation> {
+pub(super) async fn validate(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<FilterQuery>,
+) -> Json<Validation> {
     Json(match api.parse(&query.q) {
         Ok(_) => Validation { valid: true, ..Validation::default() },
         Err(error) => Validation {

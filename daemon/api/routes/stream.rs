@@ -82,7 +82,8 @@ fn open(
         return Fault::bad_request(hint).into_response();
     };
     let hide_secrets = hides_secrets(caller.role);
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).write_buffer_size(WRITE_BUFFER);
+    let upgrade =
+        upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).write_buffer_size(WRITE_BUFFER);
     upgrade.on_upgrade(move |socket| async move {
         let notices = options.notices.as_deref().is_some_and(|value| value != "0" && value != "false");
         let client = Client {
@@ -197,7 +198,8 @@ impl Client {
         let policy = |reason: String| Ending::Close(close_code::POLICY, reason);
         let filter = self.api.parse(text).map_err(|error| policy(error.short()))?;
         let look = Look::new(self.shape, self.hide_secrets).redacting(&filter);
-        let subscription = Subscription { filter, from_seq: self.from, notices: self.notices, max_bytes: None };
+        let subscription =
+            Subscription { filter, from_seq: self.from, notices: self.notices, max_bytes: None };
         let stream = subscribe(&self.api.tap, subscription)?;
         self.stream = Some(Live { stream, look });
         Ok(())
@@ -264,8 +266,9 @@ fn subscribe(tap: &Tap, subscription: Subscription) -> Result<Stream, Ending> {
 
 fn text_of(item: &Item, look: &Look) -> Result<Utf8Bytes, Ending> {
     match item {
-        Item::Entry(observed) => Utf8Bytes::try_from(observed.frame(look))
-            .map_err(|_| Ending::Close(close_code::ERROR, "an entry could not be written as text".to_owned())),
+        Item::Entry(observed) => Utf8Bytes::try_from(observed.frame(look)).map_err(|_| {
+            Ending::Close(close_code::ERROR, "an entry could not be written as text".to_owned())
+        }),
         Item::Notice(notice) => Ok(notice.json().into()),
     }
 }
@@ -284,4 +287,3 @@ fn cut(reason: &str) -> &str {
     }
     &reason[..end]
 }
-

@@ -11,7 +11,14 @@ use super::*;
 async fn wscat_streams_with_a_command_and_a_wait() {
     let served = serve(Options::default());
     let mut child = Command::new("wscat")
-        .args(["--connect", &format!("ws://{}/api/wsFull", served.tcp), "-x", "response.status > 300", "-w", "2"])
+        .args([
+            "--connect",
+            &format!("ws://{}/api/wsFull", served.tcp),
+            "-x",
+            "response.status > 300",
+            "-w",
+            "2",
+        ])
         .stdout(Stdio::piped())
         .stdin(Stdio::piped())
         .spawn()
@@ -53,7 +60,9 @@ async fn read_until(screen: &mut tokio::io::Lines<BufReader<tokio::process::Chil
         }
         panic!("{wanted:?} was not shown");
     };
-    tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{wanted:?} was not shown in time"));
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .unwrap_or_else(|_| panic!("{wanted:?} was not shown in time"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,8 @@ use super::schema::{Doctor, Flow, FlowEnd, NewToken, Status, TokenInfo};
 use super::*;
 use crate::engine::kfl::Filter;
 use crate::engine::model::{
-    AddrPort, CaptureInfo, ConnectionId, Entry, EntryId, Map, NodeInfo, Peer, ProtocolKey, Timestamp, Timing, Value,
+    AddrPort, CaptureInfo, ConnectionId, Entry, EntryId, Map, NodeInfo, Peer, ProtocolKey, Timestamp, Timing,
+    Value,
 };
 use crate::runtime::Shutdown;
 use crate::runtime::activation::Listeners;
@@ -122,8 +123,12 @@ impl History for Fake {
     fn newest_first(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, ControlError> {
         let stored = self.stored.lock().unwrap();
         let before = before.unwrap_or(u64::MAX);
-        let mut found: Vec<_> =
-            stored.iter().rev().filter(|entry| entry.seq < before && filter.matches(entry)).cloned().collect();
+        let mut found: Vec<_> = stored
+            .iter()
+            .rev()
+            .filter(|entry| entry.seq < before && filter.matches(entry))
+            .cloned()
+            .collect();
         let more = found.len() > limit;
         found.truncate(limit);
         let next = more.then(|| found.last().map(|entry| entry.seq)).flatten();

@@ -61,7 +61,11 @@ async fn a_filter_selects_stored_entries_and_a_bad_one_is_a_bad_request() {
     let (status, body) = served.get("/api/v1/entries?kfl=response.status%20%3D%3D%3D").await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")));
     for wrong in ["limit=x", "before=-1", "view=odd", "unknown=1"] {
-        assert_eq!(served.get(&format!("/api/v1/entries?{wrong}")).await.0, StatusCode::BAD_REQUEST, "{wrong}");
+        assert_eq!(
+            served.get(&format!("/api/v1/entries?{wrong}")).await.0,
+            StatusCode::BAD_REQUEST,
+            "{wrong}"
+        );
     }
 }
 
@@ -69,7 +73,9 @@ async fn a_filter_selects_stored_entries_and_a_bad_one_is_a_bad_request() {
 async fn one_entry_is_found_by_its_id_plain_and_encoded() {
     let served = serve(Options::default());
     stored(&served, 2);
-    for path in ["host-a/17c-1-2", "host-a%2F17c-1-2", "host-a/17c-1-2?view=detail", "host-a/17c-1-2?view=base"] {
+    for path in
+        ["host-a/17c-1-2", "host-a%2F17c-1-2", "host-a/17c-1-2?view=detail", "host-a/17c-1-2?view=base"]
+    {
         let (status, body) = served.get(&format!("/api/v1/entries/{path}")).await;
         assert_eq!((status, &body["success"]), (StatusCode::OK, &json!(true)), "{path}");
         assert!(body.to_string().contains("host-a/17c-1-2"), "{body}");
@@ -113,7 +119,10 @@ async fn validation_has_kubesharks_shape_and_says_where() {
 async fn fields_and_completions_are_listed() {
     let served = serve(Options::default());
     let (_, fields) = served.get("/api/v1/kfl/fields").await;
-    assert!(fields["data"].as_array().unwrap().iter().any(|field| field["name"] == "status_code"), "{fields}");
+    assert!(
+        fields["data"].as_array().unwrap().iter().any(|field| field["name"] == "status_code"),
+        "{fields}"
+    );
     let (_, completion) = served.get("/api/v1/kfl/complete?q=http%20and%20status_c&pos=17").await;
     assert_eq!(completion["data"]["replace"], json!({ "start": 9, "end": 17 }), "{completion}");
     assert_eq!(completion["data"]["candidates"][0]["text"], "status_code");
@@ -141,7 +150,9 @@ async fn status_doctor_metrics_landing_page_and_description_answer() {
     let served = serve(Options::default());
     assert_eq!(served.get("/api/v1/status").await.1["data"]["stream"]["subscribers"], 0);
     assert_eq!(served.get("/api/v1/doctor").await.1["data"]["healthy"], true);
-    for (path, part) in [("/metrics", "remora_drops_total"), ("/", "remora tail"), ("/openapi.yaml", "openapi: 3.")] {
+    for (path, part) in
+        [("/metrics", "remora_drops_total"), ("/", "remora tail"), ("/openapi.yaml", "openapi: 3.")]
+    {
         let (status, body) = served.unix(Method::GET, path, "").await;
         assert!(status == StatusCode::OK && body.contains(part), "{path}: {body}");
     }
@@ -151,7 +162,8 @@ async fn status_doctor_metrics_landing_page_and_description_answer() {
 async fn every_route_is_described_and_every_described_path_exists() {
     let described = include_str!("../../../docs/openapi.yaml");
     let routes = include_str!("../routes/mod.rs");
-    let paths: Vec<&str> = described.lines().filter_map(|line| line.strip_prefix("  /")?.strip_suffix(':')).collect();
+    let paths: Vec<&str> =
+        described.lines().filter_map(|line| line.strip_prefix("  /")?.strip_suffix(':')).collect();
     let mut served: Vec<String> = Vec::new();
     for line in routes.lines().filter_map(|line| line.trim().strip_prefix(".route(\"/")) {
         served.push(line.split('"').next().unwrap().replace("{*id}", "{id}"));

@@ -1,5 +1,6 @@
 //! Speaks with the daemon over its unix socket or TCP.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ impl Client {
         body: Option<Json>,
     ) -> Result<T, Failure> {
         let bytes = self.request(method, path, body).await?;
-        let envelope: Envelope<T> = serde_json::from_slice(&bytes).map_err(|error| Failure::Answer(error.to_string()))?;
+        let envelope: Envelope<T> =
+            serde_json::from_slice(&bytes).map_err(|error| Failure::Answer(error.to_string()))?;
         envelope.data.ok_or_else(|| Failure::Answer("it has no data".to_owned()))
     }
 
@@ -91,12 +93,10 @@ impl Client {
         };
         let mut connection = std::pin::pin!(connection);
         let mut exchange = std::pin::pin!(exchange);
-        let (status, bytes) = loop {
-            tokio::select! {
-                done = exchange.as_mut() => break done?,
-                // Ends by itself only once everything was read, or with the error that the exchange reports.
-                _ended = connection.as_mut() => break exchange.await?,
-            }
+        let (status, bytes) = tokio::select! {
+            done = exchange.as_mut() => done?,
+            // Ends by itself only once everything was read, or with the error that the exchange reports.
+            _ended = connection.as_mut() => exchange.await?,
         };
         if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) }
     }
@@ -134,7 +134,8 @@ impl Client {
             },
             Target::Tcp { address, authority, tls } => {
                 let stream = TcpStream::connect(authority.as_str()).await;
-                let stream = stream.map_err(|source| Failure::NoDaemonAt { address: address.clone(), source })?;
+                let stream =
+                    stream.map_err(|source| Failure::NoDaemonAt { address: address.clone(), source })?;
                 let Some((connector, name)) = tls else { return Ok(Box::new(stream)) };
                 match connector.connect(name.clone(), stream).await {
                     Ok(stream) => Ok(Box::new(stream)),
@@ -165,8 +166,9 @@ fn tcp(address: &str, ca: Option<&Path>) -> Result<Target, Failure> {
 fn connector(address: &str, ca: Option<&Path>) -> Result<TlsConnector, Failure> {
     let failed = |reason: String| Failure::Tls { address: address.to_owned(), reason };
     let file = ca.unwrap_or(Path::new(SYSTEM_CERTIFICATES));
-    let certificates = CertificateDer::pem_file_iter(file)
-        .map_err(|error| failed(format!("cannot read {}: {error}; --ca names another file", file.display())))?;
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| {
+        failed(format!("cannot read {}: {error}; --ca names another file", file.display()))
+    })?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.filter_map(Result::ok));
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -186,7 +188,10 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 fn not_a_token() -> ErrorBody {
-    ErrorBody { code: "UNAUTHORIZED".to_owned(), message: "the token has characters that no token has".to_owned() }
+    ErrorBody {
+        code: "UNAUTHORIZED".to_owned(),
+        message: "the token has characters that no token has".to_owned(),
+    }
 }
 
 /// Text for a query or a path segment.
@@ -196,7 +201,8 @@ pub(crate) fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing into a String cannot fail.
+            let _ok = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -10,7 +10,7 @@ const EXAMPLES: &str = "\
 Examples:
   remora tail                                        every call, one line each
   remora tail 'http and response.status >= 500'      only failed ones
-  remora tail 'dst.processName == \"nginx\"' --json    full entries for a program
+  remora tail 'dst.name == \"nginx\"' --json    full entries for a program
   remora entries 'request.path.startsWith(\"/api\")'   calls that were kept, newest first
   remora doctor                                      what is seen, what is not, and why
 
@@ -37,7 +37,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
     /// The daemon's unix socket
-    #[arg(long, global = true, env = "REMORA_SOCKET", default_value = "/run/remora/remora.sock", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        env = "REMORA_SOCKET",
+        default_value = "/run/remora/remora.sock",
+        value_name = "PATH"
+    )]
     pub(crate) socket: PathBuf,
     /// The daemon's TCP address instead: http://127.0.0.1:8899 or https://HOST:PORT
     #[arg(long, global = true, env = "REMORA_ADDRESS", value_name = "URL")]
@@ -61,14 +67,18 @@ pub(crate) enum When {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show calls as they happen
-    #[command(after_help = "Each line: time, method, status, duration, who asked -> who was asked, host and path, \
+    #[command(
+        after_help = "Each line: time, method, status, duration, who asked -> who was asked, host and path, \
         bytes asked and answered. A `!` marks errors, `~` cut or incomplete bodies.\n\n\
         Examples:\n  remora tail\n  remora tail -n 10 'http and elapsed_time > 100000'\n  \
-        remora tail 'request.headers[\"User-Agent\"].contains(\"curl\")'\n  remora tail --json | jq .request.path")]
+        remora tail 'request.headers[\"User-Agent\"].contains(\"curl\")'\n  remora tail --json | jq .request.path"
+    )]
     Tail(TailOptions),
     /// Show calls that were kept, newest first
-    #[command(after_help = "Examples:\n  remora entries --limit 20\n  remora entries 'response.status == 404'\n  \
-        remora entries --before 1234        the page after the one that ended with `--before 1234`")]
+    #[command(
+        after_help = "Examples:\n  remora entries --limit 20\n  remora entries 'response.status == 404'\n  \
+        remora entries --before 1234        the page after the one that ended with `--before 1234`"
+    )]
     Entries(EntriesOptions),
     /// Show one call with everything known about it
     Entry {
@@ -76,7 +86,9 @@ pub(crate) enum Command {
         id: String,
     },
     /// Show live connections, busiest first
-    #[command(after_help = "Examples:\n  remora flows\n  remora flows --port 443\n  remora flows --process nginx")]
+    #[command(
+        after_help = "Examples:\n  remora flows\n  remora flows --port 443\n  remora flows --process nginx"
+    )]
     Flows(FlowsOptions),
     /// Show what runs, and what was lost
     Status,

@@ -42,10 +42,9 @@ fn show(job: &DoctorJob, paint: Paint) {
         "off" => paint.red("off"),
         other => paint.yellow(&safe(other)),
     };
-    println!("\n{} {state}", paint.bold(&safe(&job.job)));
+    println!("\n{} {state}: {}", paint.bold(&safe(&job.job)), safe(&job.mechanism));
     for attempt in &job.attempts {
-        let mark = if attempt.mechanism == job.mechanism { "*" } else { " " };
-        println!("  {mark} {:<24} {}", safe(&attempt.mechanism), paint.dim(&safe(&attempt.outcome)));
+        println!("    {:<24} {}", safe(&attempt.mechanism), paint.dim(&safe(&attempt.outcome)));
     }
     advise(&job.advice, paint);
 }

@@ -11,19 +11,26 @@ use crate::paint::{Paint, safe, safe_lines};
 /// Characters of a body that are shown; `--json` has all of it.
 const MAX_BODY: usize = 16 << 10;
 
-pub(crate) async fn list(client: &Client, options: &EntriesOptions, json: bool, paint: Paint) -> Result<(), Failure> {
+pub(crate) async fn list(
+    client: &Client,
+    options: &EntriesOptions,
+    json: bool,
+    paint: Paint,
+) -> Result<(), Failure> {
     let filter = options.filter.clone().unwrap_or_default();
-    let mut path = format!("/api/v1/entries?limit={}&kfl={}", options.limit, encode(&filter));
-    if let Some(before) = options.before {
-        path.push_str(&format!("&before={before}"));
-    }
+    let before = options.before.map(|before| format!("&before={before}")).unwrap_or_default();
+    let path = format!("/api/v1/entries?limit={}&kfl={}{before}", options.limit, encode(&filter));
     let page: Json = client.data("GET", &path, None).await?;
     let entries = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     for entry in entries {
         if json {
             println!("{entry}");
         } else {
-            println!("{} {}", render(entry, paint), paint.dim(&safe(entry["id"].as_str().unwrap_or_default())));
+            println!(
+                "{} {}",
+                render(entry, paint),
+                paint.dim(&safe(entry["id"].as_str().unwrap_or_default()))
+            );
         }
     }
     let next = page["next"].as_str();
@@ -41,13 +48,16 @@ async fn why_empty(client: &Client, filter: &str, more: bool) -> String {
         return "nothing that matches among those looked at; go on with --before".to_owned();
     }
     if !filter.trim().is_empty() {
-        return format!("no kept call matches {filter:?}; `remora entries` without a filter shows what there is");
+        return format!(
+            "no kept call matches {filter:?}; `remora entries` without a filter shows what there is"
+        );
     }
     match client.plain("GET", "/mcp/dissection", None).await {
         Ok(state) if state["enabled"] == false => {
             "no calls are kept, and dissection is paused; `remora dissection resume` turns it on".to_owned()
         }
-        _ => "no calls are kept yet; `remora tail` shows them as they come, `remora doctor` what is seen".to_owned(),
+        _ => "no calls are kept yet; `remora tail` shows them as they come, `remora doctor` what is seen"
+            .to_owned(),
     }
 }
 
@@ -98,7 +108,9 @@ fn message_of(message: &Json, paint: Paint) {
         }
     }
     let contents = [&message["postData"], &message["content"]];
-    if let Some(body) = contents.into_iter().find_map(|content| content["text"].as_str().map(|text| (content, text))) {
+    if let Some(body) =
+        contents.into_iter().find_map(|content| content["text"].as_str().map(|text| (content, text)))
+    {
         show_body(body.0, body.1, paint);
     }
 }

@@ -11,7 +11,9 @@ use remora::runtime::ExitCode as Code;
 pub(crate) enum Failure {
     #[error("no daemon answers at {path}: {source}\n{}", start_hint(.source))]
     NoDaemon { path: PathBuf, source: std::io::Error },
-    #[error("no daemon answers at {address}: {source}; check the address, and `systemctl status remorad` there")]
+    #[error(
+        "no daemon answers at {address}: {source}; check the address, and `systemctl status remorad` there"
+    )]
     NoDaemonAt { address: String, source: std::io::Error },
     #[error("--address {address:?} is not of the form http://HOST:PORT or https://HOST:PORT")]
     Address { address: String },
@@ -54,8 +56,12 @@ impl Failure {
 
     fn code(&self) -> Code {
         match self {
-            Self::NoDaemon { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Code::NoPermission,
-            Self::NoDaemon { .. } | Self::NoDaemonAt { .. } | Self::Tls { .. } | Self::Closed(_) => Code::Unavailable,
+            Self::NoDaemon { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Code::NoPermission
+            }
+            Self::NoDaemon { .. } | Self::NoDaemonAt { .. } | Self::Tls { .. } | Self::Closed(_) => {
+                Code::Unavailable
+            }
             Self::Address { .. } => Code::Usage,
             Self::Refused(body) => match body.code.as_str() {
                 "UNAUTHORIZED" | "FORBIDDEN" => Code::NoPermission,

@@ -10,7 +10,12 @@ use crate::command::KflCommand;
 use crate::failure::Failure;
 use crate::paint::{Paint, safe};
 
-pub(crate) async fn run(client: &Client, command: KflCommand, json: bool, paint: Paint) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    client: &Client,
+    command: KflCommand,
+    json: bool,
+    paint: Paint,
+) -> Result<ExitCode, Failure> {
     match command {
         KflCommand::Check { filter } => return check(client, &filter, json, paint).await,
         KflCommand::Complete { filter, pos } => {
@@ -43,7 +48,8 @@ async fn check(client: &Client, filter: &str, json: bool, paint: Paint) -> Resul
     if json {
         println!("{answer}");
     }
-    let validation: Validation = serde_json::from_value(answer).map_err(|error| Failure::Answer(error.to_string()))?;
+    let validation: Validation =
+        serde_json::from_value(answer).map_err(|error| Failure::Answer(error.to_string()))?;
     if validation.valid {
         if !json {
             println!("{}", paint.green("the filter is right"));
@@ -61,13 +67,15 @@ fn show(filter: &str, validation: &Validation, paint: Paint) {
     println!("{}", paint.red(&safe(&validation.message)));
     let line = filter.lines().nth(validation.line.saturating_sub(1)).unwrap_or_default();
     let span = validation.span.clone().unwrap_or_default();
-    let width = filter.get(span).map_or(1, |text| text.lines().next().unwrap_or_default().chars().count()).max(1);
+    let width =
+        filter.get(span).map_or(1, |text| text.lines().next().unwrap_or_default().chars().count()).max(1);
     println!("  {}", safe(line));
     println!("  {}{}", " ".repeat(validation.column.saturating_sub(1)), paint.red(&"^".repeat(width)));
     if !validation.expected.is_empty() {
         println!("expected: {}", safe(&validation.expected.join(", ")));
     }
-    for hint in &validation.hints {
+    // The message ends with the hints that fit into it.
+    for hint in validation.hints.iter().filter(|hint| !validation.message.contains(hint.as_str())) {
         println!("hint: {}", safe(hint));
     }
 }

@@ -16,10 +16,15 @@ pub(crate) async fn run(client: &Client, options: &FlowsOptions, json: bool) -> 
         return Ok(());
     }
     if answer.flows.is_empty() {
-        eprintln!("no live connection fits; connections show up with their first packet after the daemon's start");
+        eprintln!(
+            "no live connection fits; connections show up with their first packet after the daemon's start"
+        );
         return Ok(());
     }
-    println!("{:<6} {:<12} {:<38} {:<38} {:>10} {:>10} {:>9}", "PROTO", "STATE", "CLIENT", "SERVER", "SENT", "RECEIVED", "RTT");
+    println!(
+        "{:<6} {:<12} {:<38} {:<38} {:>10} {:>10} {:>9}",
+        "PROTO", "STATE", "CLIENT", "SERVER", "SENT", "RECEIVED", "RTT"
+    );
     for flow in &answer.flows {
         println!("{}", line(flow));
     }
@@ -33,7 +38,7 @@ fn path(options: &FlowsOptions) -> String {
     let mut path = format!("/api/v1/flows?limit={}", options.limit);
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encode(&value)));
+            path.extend(["&", name, "=", &encode(&value)]);
         }
     };
     add("protocol", options.protocol.clone());
@@ -61,8 +66,11 @@ fn line(flow: &Flow) -> String {
 }
 
 fn end(end: &FlowEnd) -> String {
-    let address =
-        if end.ip.contains(':') { format!("[{}]:{}", end.ip, end.port) } else { format!("{}:{}", end.ip, end.port) };
+    let address = if end.ip.contains(':') {
+        format!("[{}]:{}", end.ip, end.port)
+    } else {
+        format!("{}:{}", end.ip, end.port)
+    };
     match (end.process.is_empty(), end.name.is_empty()) {
         (false, _) => format!("{address} {}[{}]", safe(&end.process), end.pid),
         (true, false) => format!("{address} {}", safe(&end.name)),

@@ -79,7 +79,9 @@ async fn dissection(client: &Client, command: DissectionCommand, json: bool) -> 
     } else if answer["enabled"] == true {
         println!("dissection is on: calls are shown as they happen");
     } else {
-        println!("dissection is paused: connections are still counted; `remora dissection resume` turns it on");
+        println!(
+            "dissection is paused: connections are still counted; `remora dissection resume` turns it on"
+        );
     }
     Ok(())
 }

@@ -19,7 +19,9 @@ impl Paint {
             When::Auto => {
                 // https://no-color.org: present and not empty.
                 let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-                !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && std::io::stdout().is_terminal()
+                !refused
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+                    && std::io::stdout().is_terminal()
             }
         };
         Self { on }
@@ -62,7 +64,8 @@ impl Paint {
 pub(crate) fn safe(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        let marks = matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let marks =
+            matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if character.is_control() || marks {
             let _ok = write!(shown, "\\u{{{:x}}}", u32::from(character));
         } else {
@@ -74,7 +77,10 @@ pub(crate) fn safe(text: &str) -> String {
 
 /// As [`safe`], with line breaks and tabs left alone.
 pub(crate) fn safe_lines(text: &str) -> String {
-    text.split('\n').map(|line| line.trim_end_matches('\r').split('\t').map(safe).collect::<Vec<_>>().join("\t")).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|line| line.trim_end_matches('\r').split('\t').map(safe).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Bytes for people: `512 B`, `1.5 KiB`.

@@ -40,7 +40,8 @@ fn stages(status: &Status, paint: Paint) {
         println!("\n{}", paint.bold("stages"));
     }
     for stage in &status.stages {
-        let counters: Vec<String> = stage.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let counters: Vec<String> =
+            stage.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let details = [safe(&stage.detail), safe(&counters.join(", "))].join(" ");
         println!("  {:<12} {:<9} {}", safe(&stage.name), safe(&stage.state), paint.dim(details.trim()));
     }

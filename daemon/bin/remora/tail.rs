@@ -25,7 +25,12 @@ struct Tail<'a> {
     shown: u64,
 }
 
-pub(crate) async fn run(client: &Client, options: &TailOptions, json: bool, paint: Paint) -> Result<(), Failure> {
+pub(crate) async fn run(
+    client: &Client,
+    options: &TailOptions,
+    json: bool,
+    paint: Paint,
+) -> Result<(), Failure> {
     let raw = json || options.base;
     let route = if options.base { "ws" } else { "wsFull" };
     let notices = if !raw || options.notices { "?notices=1" } else { "" };
@@ -51,18 +56,18 @@ impl Tail<'_> {
             let frame = if told || self.shown > 0 {
                 socket.next().await
             } else {
-                match tokio::time::timeout(SILENCE, socket.next()).await {
-                    Ok(frame) => frame,
-                    Err(_) => {
-                        told = true;
-                        self.explain_silence().await;
-                        continue;
-                    }
-                }
+                let Ok(frame) = tokio::time::timeout(SILENCE, socket.next()).await else {
+                    told = true;
+                    self.explain_silence().await;
+                    continue;
+                };
+                frame
             };
             match frame {
                 Some(Ok(Message::Text(text))) => self.show(&text)?,
-                Some(Ok(Message::Close(frame))) => return closed(frame.map(|frame| (frame.code, frame.reason.to_string()))),
+                Some(Ok(Message::Close(frame))) => {
+                    return closed(frame.map(|frame| (frame.code, frame.reason.to_string())));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(Failure::Closed(error.to_string())),
                 None => return Err(Failure::Closed("the connection ended".to_owned())),
@@ -78,14 +83,12 @@ impl Tail<'_> {
         if self.raw {
             writeln!(out, "{text}")?;
         } else {
-            let json: Json = serde_json::from_str(text).map_err(|error| Failure::Answer(error.to_string()))?;
-            match is_notice {
-                false => writeln!(out, "{}", render(&json, self.paint))?,
-                true => {
-                    if let Some(line) = notice(&json["notice"]) {
-                        writeln!(out, "{}", self.paint.yellow(&line))?;
-                    }
-                }
+            let json: Json =
+                serde_json::from_str(text).map_err(|error| Failure::Answer(error.to_string()))?;
+            if !is_notice {
+                writeln!(out, "{}", render(&json, self.paint))?;
+            } else if let Some(line) = notice(&json["notice"]) {
+                writeln!(out, "{}", self.paint.yellow(&line))?;
             }
         }
         out.flush()?;
@@ -106,7 +109,9 @@ impl Tail<'_> {
             Some(filter) if !filter.trim().is_empty() => eprintln!(
                 "nothing has matched {filter:?} yet; `remora tail` without a filter shows whether there are calls at all"
             ),
-            _ => eprintln!("no calls yet; make one (`curl http://...` on this host), or ask `remora doctor` what is seen"),
+            _ => eprintln!(
+                "no calls yet; make one (`curl http://...` on this host), or ask `remora doctor` what is seen"
+            ),
         }
         self.say_if_paused().await;
     }

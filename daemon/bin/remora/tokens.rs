@@ -20,12 +20,16 @@ pub(crate) async fn run(client: &Client, command: TokenCommand, json: bool) -> R
             } else {
                 // Only the secret on stdout, so that it can be captured.
                 println!("{}", made.token);
-                eprintln!("this is the only time that the token of {:?} ({}) is shown", made.info.name, made.info.role);
+                eprintln!(
+                    "this is the only time that the token of {:?} ({}) is shown",
+                    made.info.name, made.info.role
+                );
             }
         }
         TokenCommand::List => list(&client.data::<Vec<TokenInfo>>("GET", ROUTE, None).await?, json)?,
         TokenCommand::Revoke { id } => {
-            let done: Json = client.data("DELETE", &format!("{ROUTE}/{}", encode(&id).replace('/', "%2F")), None).await?;
+            let done: Json =
+                client.data("DELETE", &format!("{ROUTE}/{}", encode(&id).replace('/', "%2F")), None).await?;
             if json {
                 println!("{done}");
             } else {
@@ -42,7 +46,13 @@ fn list(tokens: &[TokenInfo], json: bool) -> Result<(), Failure> {
             println!("{}", serde_json::to_string(token).map_err(std::io::Error::other)?);
         } else {
             let expires = token.expires_at.as_deref().unwrap_or("never");
-            println!("{:>4}  {:<24} {:<9} made {}  expires {expires}", token.id, safe(&token.name), token.role, token.created_at);
+            println!(
+                "{:>4}  {:<24} {:<9} made {}  expires {expires}",
+                token.id,
+                safe(&token.name),
+                token.role.name(),
+                token.created_at
+            );
         }
     }
     if tokens.is_empty() && !json {
