@@ -343,7 +343,10 @@ impl Checker<'_> {
             (TextTest::Contains, Some(needle)) => {
                 Pred::Find { term: base.term, finder: Box::new(memmem::Finder::new(&needle).into_owned()) }
             }
-            _ => Pred::Test { test, term: base.term, other: other.term },
+            (TextTest::StartsWith | TextTest::EndsWith, Some(needle)) => {
+                Pred::Affix { term: base.term, wanted: needle.into(), at_end: test == TextTest::EndsWith }
+            }
+            (_, None) => Pred::Test { test, term: base.term, other: other.term },
         };
         Ok(Typed::pred(pred, span))
     }
