@@ -332,7 +332,12 @@ impl Checker<'_> {
         let other = self.argument(args, 0, name, span)?;
         if !other.kind.is_text() && !other.is_loose() {
             let message = format!("{} needs a text, {} is {}", name.text, shown_arg(args), other.kind.name());
-            return Err(KflError::new(other.span, message));
+            let error = KflError::new(other.span, message);
+            let written = args.first().map(|arg| arg.value.to_string()).unwrap_or_default();
+            return Err(match other.literal() {
+                Some(_) => error.hint(format!("write it in quotes: \"{written}\"")),
+                None => error.hint(format!("make a text of it: string({written})")),
+            });
         }
         let needle = match other.literal() {
             Some(Const::Str(text)) => Some(text.as_bytes().to_vec()),
@@ -344,7 +349,9 @@ impl Checker<'_> {
                 Pred::Find { term: base.term, finder: Box::new(memmem::Finder::new(&needle).into_owned()) }
             }
             (TextTest::StartsWith | TextTest::EndsWith, Some(needle)) => {
-                Pred::Affix { term: base.term, wanted: needle.into(), at_end: test == TextTest::EndsWith }
+                let at_end = test == TextTest::EndsWith;
+                let octets = if at_end { None } else { super::cidr::octets(&needle) };
+                Pred::Affix { term: base.term, wanted: needle.into(), at_end, octets }
             }
             (_, None) => Pred::Test { test, term: base.term, other: other.term },
         };
@@ -466,8 +473,13 @@ fn needs_text(base: &Typed, name: &Name) -> Checked<()> {
     {
         return Ok(());
     }
-    let message = format!("{} needs a text, not {}", name.text, base.kind.name());
-    Err(KflError::new(base.span, message))
+    let error = KflError::new(base.span, format!("{} needs a text, not {}", name.text, base.kind.name()));
+    Err(match base.kind {
+        Kind::Bool => error.hint("a flag is a condition by itself"),
+        Kind::Map(_) => error.hint("select a key first: map[\"key\"]"),
+        Kind::List(_) => error.hint("ask its items: list.exists(x, x == 1)"),
+        _ => error.hint(format!("make a text of it: string(...).{}(...)", name.text)),
+    })
 }
 
 fn unknown_call(name: &Name, is_method: bool) -> KflError {

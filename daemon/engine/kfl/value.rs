@@ -25,7 +25,13 @@ impl Text<'_> {
         let mut short = Short([0; 48], 0);
         for (index, octet) in ip.octets().into_iter().enumerate() {
             let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
-            let first = if octet >= 100 { 0 } else if octet >= 10 { 1 } else { 2 };
+            let first = if octet >= 100 {
+                0
+            } else if octet >= 10 {
+                1
+            } else {
+                2
+            };
             if index > 0 {
                 short.push(b".")?;
             }
