@@ -33,6 +33,7 @@ impl Checker<'_> {
                 let nanos =
                     moment::us_datetime(&text).or_else(|| moment::rfc3339(&text)).ok_or_else(|| {
                         KflError::new(span, "datetime needs a text such as \"10/19/2021, 6:29:02.593 PM\"")
+                            .hint(usage(name))
                     })?;
                 Ok(time(nanos, span))
             }
@@ -102,7 +103,7 @@ impl Checker<'_> {
                     matches!(base.kind, Kind::List(_) | Kind::Map(_)) || base.kind.is_text() || base.loose;
                 if !sized {
                     let message = format!("size needs a text, a list or a map, not {}", base.kind.name());
-                    return Err(KflError::new(base.span, message));
+                    return Err(KflError::new(base.span, message).hint("compare the value itself"));
                 }
                 Ok(Typed::new(Kind::Int, Term::Size(Box::new(base.term)), span))
             }
@@ -220,7 +221,8 @@ impl Checker<'_> {
             let Some(text) = value.text().cloned() else {
                 return Err(KflError::new(value.span, "redact needs literal texts").hint(usage(name)));
             };
-            let path = RedactPath::parse(&text).map_err(|message| KflError::new(value.span, message))?;
+            let path = RedactPath::parse(&text)
+                .map_err(|message| KflError::new(value.span, message).hint(usage(name)))?;
             if !self.redactions.contains(&path) {
                 self.redactions.push(path);
             }
@@ -280,7 +282,7 @@ impl Checker<'_> {
         }
         if !default.kind.comparable(held) {
             let message = format!("the map holds {}, the default is {}", held.name(), default.kind.name());
-            return Err(KflError::new(default.span, message));
+            return Err(KflError::new(default.span, message).hint(usage(name)));
         }
         let kind = if held == Kind::Any { Kind::Any } else { held.either(default.kind) };
         let ignore_case = map.headers;
@@ -491,5 +493,10 @@ fn unknown_call(name: &Name, is_method: bool) -> KflError {
     if let Some(other) = FUNCTIONS.iter().find(|function| function.name == &*name.text) {
         return error.hint(format!("for example {}", other.usage));
     }
-    if found.is_empty() { error } else { error.hint(format!("did you mean {}?", found.join(", "))) }
+    if !found.is_empty() {
+        return error.hint(format!("did you mean {}?", found.join(", ")));
+    }
+    let known = FUNCTIONS.iter().filter(|function| function.is_method == is_method);
+    let first: Vec<&str> = known.map(|function| function.name).take(8).collect();
+    error.hint(format!("{what}s are {} and others", first.join(", ")))
 }

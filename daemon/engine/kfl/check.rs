@@ -332,7 +332,10 @@ impl<'c> Checker<'c> {
             .dfa_size_limit(limits::REGEX_CACHE)
             .nest_limit(limits::REGEX_DEPTH)
             .build()
-            .map_err(|error| KflError::new(pattern.span, regex_message(&error)))
+            .map_err(|error| {
+                KflError::new(pattern.span, regex_message(&error))
+                    .hint("a special character stands for itself after a backslash: r\"a\\(b\"")
+            })
     }
 }
 
@@ -492,7 +495,8 @@ fn contained(wanted: Typed, container: Typed, a: &Expr, b: &Expr, span: Span) ->
             shown(a),
             shown(b)
         );
-        return Err(KflError::new(span, message));
+        return Err(KflError::new(span, message)
+            .hint("what is looked for must have the type of the items; string() and int() convert"));
     }
     let ignore_case = container.headers;
     Ok(Typed::pred(Pred::In { wanted: wanted.term, container: container.term, ignore_case }, span))
@@ -526,7 +530,7 @@ fn computed(operator: Binary, left: Typed, right: Typed, a: &Expr, b: &Expr, spa
         let (left, right) = (left.kind.name(), right.kind.name());
         let message =
             format!("no {left} {} {right}: {} is {left}, {} is {right}", operator.text(), shown(a), shown(b));
-        return Err(KflError::new(span, message));
+        return Err(KflError::new(span, message).hint("convert one side with string(), int() or double()"));
     };
     let term = folded(Term::Arithmetic(operator, Box::new(left.term), Box::new(right.term)));
     let mut typed = Typed::new(kind, term, span);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::dissect::{Carrier, End, Input, Session, Transaction};
 use crate::limits::Limits;
