@@ -127,6 +127,7 @@ impl Control for Running {
 
     fn metrics_text(&self) -> String {
         self.take_counters();
+        self.take_gauges();
         self.metrics.render()
     }
 }
@@ -168,6 +169,26 @@ impl Running {
         self.metrics.set(Metric::CaptureBytes, counters.bytes);
         self.metrics.set(Metric::CaptureSocketEvents, counters.socket_events);
         counters
+    }
+
+    /// Reads what other parts keep count of themselves.
+    fn take_gauges(&self) {
+        let stats = self.store.stats();
+        self.metrics.set(Metric::StoreEntries, stats.entries);
+        self.metrics.set(Metric::StoreFileBytes, stats.file_bytes);
+        self.metrics.set(Metric::StreamSubscribers, self.tap.subscribers() as u64);
+        self.metrics.set(Metric::StreamEntries, self.tap.delivered());
+        self.metrics.set(Metric::ProcessResidentBytes, resident_bytes());
+    }
+
+    /// The rung of each capture job, for the metrics.
+    pub(super) fn rungs(&self) -> Vec<(&'static str, u64)> {
+        let rank = |job: &JobReport| match (job.attached, &job.why_not_better) {
+            (false, _) => 0,
+            (true, None) => 1,
+            (true, Some(_)) => 2,
+        };
+        self.jobs().iter().map(|job| (job.job, rank(job))).collect()
     }
 
     fn drops(&self) -> Vec<DropStatus> {
@@ -311,6 +332,14 @@ impl Running {
         }
         shown
     }
+}
+
+/// Resident memory of this process; the rings are mapped twice, so their pages count twice. 0 if `/proc`
+/// does not tell.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Reasons that are a choice and no loss.

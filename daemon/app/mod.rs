@@ -28,7 +28,7 @@ use crate::resolve::Directory;
 use crate::runtime::{self, Capacity, Shutdown, activation, clock, notify, privileges};
 use crate::store::{Setting, Store, StoreConfig};
 use crate::tap::{Tap, TapConfig};
-use crate::telemetry::{Drops, Metric, Metrics};
+use crate::telemetry::{Drops, Family, Metric, Metrics};
 
 use control::Running;
 use history::{NoHistory, StoredHistory, StoredTokens};
@@ -107,6 +107,12 @@ impl App {
         for queue in pipeline.handle().queues() {
             metrics.observe_queue(queue.clone());
         }
+        let watched = Arc::downgrade(&running);
+        metrics.observe(move |_, observed| {
+            for (job, rung) in watched.upgrade().iter().flat_map(|running| running.rungs()) {
+                observed.put(Family::CaptureRung, job, rung);
+            }
+        });
         let api = Arc::new(build_api(&config, &running, &store, tap, metrics));
         Ok(Self { config, sources, tokio, server, api, running, capture, pipeline, shutdown })
     }

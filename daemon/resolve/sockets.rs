@@ -129,7 +129,8 @@ impl Sockets {
     /// or it has ended. Who accepted it may have handed it on, so that is not enough.
     pub(super) fn is_settled(&self, cookie: SocketCookie) -> bool {
         self.known.peek(&cookie).is_some_and(|socket| {
-            socket.is_destroyed || socket.owner.is_some_and(|(evidence, _)| evidence == OwnerEvidence::DataTransfer)
+            socket.is_destroyed
+                || socket.owner.is_some_and(|(evidence, _)| evidence == OwnerEvidence::DataTransfer)
         })
     }
 }

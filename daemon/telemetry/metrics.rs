@@ -51,13 +51,10 @@ metrics! {
     CapturePackets, "remora_capture_packets_total", Counter, "Packets handed over by the kernel";
     CaptureBytes, "remora_capture_bytes_total", Counter, "Bytes of packets handed over by the kernel, from the IP header on";
     CaptureSocketEvents, "remora_capture_socket_events_total", Counter, "Socket and process events handed over by the kernel";
-    CaptureWakeups, "remora_capture_wakeups_total", Counter, "Times that a ring reader woke up";
     PipelinePackets, "remora_pipeline_packets_total", Counter, "Packets that reached a shard";
     PipelineConnections, "remora_pipeline_connections", Gauge, "Connections in the flow tables";
     PipelineEntries, "remora_pipeline_entries_total", Counter, "Entries made by the dissectors";
     PipelinePaused, "remora_pipeline_paused", Gauge, "1 while dissection is paused";
-    ResolveProcesses, "remora_resolve_processes", Gauge, "Processes known by name";
-    ResolveSockets, "remora_resolve_sockets", Gauge, "Sockets with a known owner";
     StoreEntries, "remora_store_entries", Gauge, "Entries that can be read back";
     StoreWritten, "remora_store_written_entries_total", Counter, "Entries taken by the store";
     StoreTrimmed, "remora_store_trimmed_entries_total", Counter, "Old entries removed to keep the limits of size and age";
@@ -106,8 +103,7 @@ families! {
     QueueItems, "remora_queue_items", Gauge, "queue", "Items waiting in a queue";
     QueueBytes, "remora_queue_bytes", Gauge, "queue", "Bytes waiting in a queue";
     QueueCapacityBytes, "remora_queue_capacity_bytes", Gauge, "queue", "Bytes that a queue may hold";
-    CaptureRung, "remora_capture_rung", Gauge, "job", "Rung of the capture ladder in use per job, 1 is the best, 0 is none";
-    ProtocolEntries, "remora_protocol_entries_total", Counter, "protocol", "Entries by protocol";
+    CaptureRung, "remora_capture_rung", Gauge, "job", "Rung of the capture ladder in use per job: 1 the best, 2 a lesser one, 0 none";
 }
 
 /// Collects the values of families while metrics are rendered.
@@ -272,7 +268,7 @@ mod tests {
         sender.push((), 30).unwrap();
         metrics.observe_queue(sender.probe());
         metrics.observe(|metrics, _| metrics.set(Metric::StoreEntries, 5));
-        metrics.observe(|_, observed| observed.put(Family::ProtocolEntries, "a\"b\\c\nd", 1));
+        metrics.observe(|_, observed| observed.put(Family::CaptureRung, "a\"b\\c\nd", 1));
         let text = metrics.render();
         for expected in [
             "# TYPE remora_capture_packets_total counter\nremora_capture_packets_total 42\n",
@@ -280,7 +276,7 @@ mod tests {
             "remora_drops_total{reason=\"not_ip\"} 0\n",
             "remora_queue_bytes{queue=\"shard\"} 30\n",
             "remora_store_entries 5\n",
-            "remora_protocol_entries_total{protocol=\"a\\\"b\\\\c\\nd\"} 1\n",
+            "remora_capture_rung{job=\"a\\\"b\\\\c\\nd\"} 1\n",
         ] {
             // Observers run before plain metrics are written, so a gauge they refresh is current.
             assert!(text.contains(expected), "{expected} missing in\n{text}");
