@@ -437,68 +437,6 @@ fn flows_serialize() {
     assert_eq!(json[0]["tcp"]["connection_completeness"], 7);
 }
 
-/// A figure, not a check: `cargo test --release -p remora-engine packets_per_second -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; run it in a release build"]
-fn packets_per_second_of_keep_alive_http() {
-    #[derive(Default)]
-    struct Count(u64);
-    impl Sink for Count {
-        fn entry(&mut self, _: Entry) {
-            self.0 += 1;
-        }
-        fn loss(&mut self, _: DropReason, _: u64) {}
-    }
-    let head = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n";
-    let answer = [head.as_bytes(), &[b'x'; 1024]].concat();
-    let ask = b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nUser-Agent: wrk\r\nAccept: */*\r\n\r\n";
-    let names: Vec<&'static str> = (0..100).map(|n| &*format!("10.0.0.1:{}", 40_000 + n).leak()).collect();
-    for dissecting in [true, false] {
-        let mut talks: Vec<Talk> =
-            names.iter().enumerate().map(|(n, name)| Talk::local(name, S, 10 + n as u64 * 2)).collect();
-        let mut rig = Rig::new();
-        for talk in &mut talks {
-            rig.feed(talk.open());
-        }
-        rig.shard.set_dissecting(dissecting);
-        let mut count = Count::default();
-        let mut routed = Vec::with_capacity(4000);
-        // Per batch: ns per packet in the router and in the shard. Small batches, as live.
-        let mut figures = Vec::new();
-        for _ in 0..200 {
-            let mut packets = Vec::with_capacity(4000);
-            for _ in 0..10 {
-                for talk in &mut talks {
-                    packets.extend(talk.segment(true, ACK, ask));
-                    packets.extend(talk.segment(false, ACK, &answer));
-                }
-            }
-            let total = packets.len() as u128;
-            let start = std::time::Instant::now();
-            for packet in packets {
-                if let Routed::To { packet, .. } = rig.router.route(packet) {
-                    routed.push(packet);
-                }
-            }
-            let route = start.elapsed().as_nanos() / total;
-            let start = std::time::Instant::now();
-            routed.drain(..).for_each(|packet| rig.shard.packet(packet, &mut count));
-            figures.push((route, start.elapsed().as_nanos() / total));
-        }
-        figures.sort_by_key(|(route, shard)| route + shard);
-        for (name, (route, shard)) in [("best", figures[0]), ("median", figures[100])] {
-            let per_second = 1e9 / (route + shard) as f64;
-            println!(
-                "dissecting {dissecting}, {name}: router {route} + shard {shard} ns/packet, {:.2} M packets/s, \
-                 {:.0} k calls/s seen at both ends ({} entries)",
-                per_second / 1e6,
-                per_second / 4e3,
-                count.0
-            );
-        }
-    }
-}
-
 mod hostile {
     use proptest::prelude::*;
 

@@ -508,29 +508,3 @@ fn filters_of_the_documentation_are_accepted() {
         filter(text);
     }
 }
-
-#[test]
-#[ignore = "prints figures; run with --release"]
-fn cost_of_an_evaluation() {
-    let entry = get("/api/v1/users?a=43");
-    for text in [
-        "http and response.status == 500",
-        "http && status_code == 200",
-        r#"http && method == "GET" && path.startsWith("/api")"#,
-        r#"src.ip == "192.168.1.5""#,
-        r#"cidr(src.ip, "192.168.0.0/16")"#,
-        r#"src.ip.startsWith("192.168.")"#,
-        r#"request.headers["x-id"] == 7"#,
-        r#"http and url.matches(".*/api/v[0-9]+/users.*")"#,
-        r#"response.body.contains("somevalue")"#,
-        "response.body.json().user.id == 7",
-    ] {
-        let filter = filter(text);
-        let rounds = 1_000_000;
-        let before = Instant::now();
-        let count = (0..rounds)
-            .filter(|_| std::hint::black_box(&filter).matches(std::hint::black_box(&entry)))
-            .count();
-        println!("{:>8.1} ns  {text} ({})", before.elapsed().as_nanos() as f64 / rounds as f64, count > 0);
-    }
-}
