@@ -4,6 +4,7 @@
 //! and `!` of that is true. So the order of operands never matters.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use compact_str::CompactString;
@@ -108,7 +109,10 @@ impl Pred {
                     None => false,
                 }
             }
-            Self::Affix { term, wanted, at_end } => affixed(&term.value(env), wanted, *at_end, &mut env.work),
+            Self::Affix { term, wanted, at_end, octets } => match (term.value(env), octets) {
+                (Val::Ip(IpAddr::V4(ip)), Some(octets)) => ip.octets().starts_with(octets),
+                (value, _) => affixed(&value, wanted, *at_end, &mut env.work),
+            },
             Self::Find { term, finder } => {
                 let value = term.value(env);
                 let find = |text: &[u8]| finder.find(text).is_some();

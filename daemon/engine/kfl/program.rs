@@ -71,6 +71,8 @@ pub(super) enum Pred {
         term: Term,
         wanted: Box<[u8]>,
         at_end: bool,
+        /// The octets that the constant spells (`192.168.`), for addresses.
+        octets: Option<Box<[u8]>>,
     },
     /// A text test with any two terms.
     Test {

@@ -322,7 +322,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("redact(path)", "path", "literal texts"),
     ("cidr(src.ip, \"10.0.0.0/33\")", "\"10.0.0.0/33\"", "not a range of addresses"),
     ("cidr(src.ip)", "cidr(src.ip)", "at least one range"),
-    ("status_code.x == 1", ".x", "a int has no member `x`"),
+    ("status_code.x == 1", ".x", "an int has no member `x`"),
     ("dns_questions.exists(q, q.contains(5))", "5", "contains needs a text"),
     ("dns_questions.exists(5, true)", "5", "needs a variable first"),
     ("99999999999999999999 == 1", "99999999999999999999", "does not fit"),
@@ -347,12 +347,29 @@ fn errors_point_at_the_text_and_teach() {
 }
 
 #[test]
+fn every_error_names_what_was_expected_or_a_way_out() {
+    let silent: Vec<String> = REFUSED
+        .iter()
+        .map(|(text, ..)| (text, refused(text)))
+        .filter(|(_, error)| {
+            let inside = error.message.contains(": {") || !error.expected.is_empty();
+            error.hints.is_empty() && !inside
+        })
+        .map(|(text, error)| format!("{text}: {error}"))
+        .collect();
+    assert!(silent.is_empty(), "{}", silent.join("\n"));
+}
+
+#[test]
 fn errors_count_lines_and_columns() {
     let error = refused("http and\n  \u{e9} == 1");
     assert_eq!((error.line, error.column), (2, 3));
     let error = refused("http and\n  path == 1");
     assert_eq!((error.line, error.column, error.span.clone()), (2, 3, 11..20));
-    assert_eq!(error.short(), "2:3: cannot compare string with int: `path` is string, `1` is int");
+    assert_eq!(
+        error.short(),
+        "2:3: cannot compare string with int: `path` is string, `1` is int; write it in quotes: \"1\""
+    );
 }
 
 #[test]
