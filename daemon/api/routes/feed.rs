@@ -78,7 +78,12 @@ struct Replay {
 
 impl Feed {
     /// Subscribes, or begins with the history.
-    pub(super) fn open(api: Arc<Api>, filter: Filter, start: Start, notices: bool) -> Result<Self, FeedError> {
+    pub(super) fn open(
+        api: Arc<Api>,
+        filter: Filter,
+        start: Start,
+        notices: bool,
+    ) -> Result<Self, FeedError> {
         let (ready, stream) = (VecDeque::new(), None);
         let mut feed = Self { api, filter, notices, ready, replay: None, stream, given: 0 };
         let (mut next, since) = match start {
@@ -90,7 +95,11 @@ impl Feed {
         if next.is_some_and(|next| next > newest.saturating_add(1)) {
             // No such entry was ever published: the store was emptied, and numbers began anew.
             let detail = "no entry has come this far: numbering began anew, here is everything that is kept";
-            feed.tell(Notice::Missing { after: newest, before: next.unwrap_or(0), detail: detail.to_owned() });
+            feed.tell(Notice::Missing {
+                after: newest,
+                before: next.unwrap_or(0),
+                detail: detail.to_owned(),
+            });
             next = Some(0);
         }
         match (next, feed.api.history.newest_seq()) {
