@@ -25,7 +25,9 @@ mod program;
 mod redact;
 mod reference;
 mod resolve;
+mod reader;
 mod select;
+mod sketch;
 mod token;
 mod value;
 mod work;
@@ -34,7 +36,9 @@ pub use complete::{Completion, CompletionKind, complete};
 pub use error::KflError;
 pub use filter::{Context, Filter, Macros};
 pub use redact::{REDACTED, RedactPath, redact_json};
+pub use reader::{FieldReader, Key};
 pub use reference::reference_markdown;
+pub use sketch::{Facts, Place, Sketch, Verdict};
 
 use crate::model::Field;
 
