@@ -2,10 +2,13 @@
 
 mod control;
 mod entries;
+mod map;
 mod pages;
 mod query;
+mod stats;
 mod stream;
 mod tokens;
+mod window;
 
 use std::sync::Arc;
 
@@ -135,6 +138,8 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/v1/kfl/fields", get(query::fields))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
+        .route("/api/v1/stats", get(stats::stats))
+        .route("/api/v1/map", get(map::map))
         .route("/api/v1/flows", get(control::flows))
         .route("/api/v1/status", get(control::status))
         .route("/api/v1/doctor", get(control::doctor))

@@ -49,6 +49,11 @@ impl FieldReader {
         self.needs.any()
     }
 
+    /// Whether it may read more of the messages than method, path and status: what may be a secret.
+    pub fn reads_contents(&self) -> bool {
+        self.needs.beyond_mirrored()
+    }
+
     /// Whether a partial entry (see [`super::Sketch::judge`]) has all that is read.
     pub fn is_met_by(&self, partial: &Entry) -> bool {
         self.needs.met_by(partial)
@@ -81,9 +86,16 @@ mod tests {
         let entry = sample::http("GET", "/a/b?x=1", 404, json!({"Host": "shop"}));
         let read = |text: &str| FieldReader::parse(text, &Context::new(Timestamp(9))).unwrap().read(&entry);
         for (text, expected) in [
-            ("method", "GET"), ("status_code", "404"), ("src.ip", "192.168.1.5"), ("dst.process.name", "nginx"),
-            ("request.headers[\"host\"]", "shop"), ("request.pathSegments", "a"), ("request.nothing", ""),
-            ("http", "true"), ("response.status", "404"), ("elapsed_time / 1000000", "2"),
+            ("method", "GET"),
+            ("status_code", "404"),
+            ("src.ip", "192.168.1.5"),
+            ("dst.process.name", "nginx"),
+            ("request.headers[\"host\"]", "shop"),
+            ("request.pathSegments", "a"),
+            ("request.nothing", ""),
+            ("http", "true"),
+            ("response.status", "404"),
+            ("elapsed_time / 1000000", "2"),
         ] {
             assert_eq!(read(text), expected, "{text}");
         }

@@ -195,6 +195,11 @@ impl Needs {
         self.messages || !self.mirrored.is_empty()
     }
 
+    /// Whether anything is read that is in messages only.
+    pub(super) fn beyond_mirrored(&self) -> bool {
+        self.messages
+    }
+
     /// Whether a partial entry has all of it.
     pub(super) fn met_by(&self, partial: &Entry) -> bool {
         !self.messages
@@ -236,7 +241,9 @@ impl Needs {
             Pred::Truth(term) | Pred::Has(term) => self.add_term(term),
             Pred::Not(inner) => self.add_pred(inner),
             Pred::And(items) | Pred::Or(items) => items.iter().for_each(|item| self.add_pred(item)),
-            Pred::Compare { left, right, .. } => [left, right].into_iter().for_each(|term| self.add_term(term)),
+            Pred::Compare { left, right, .. } => {
+                [left, right].into_iter().for_each(|term| self.add_term(term))
+            }
             Pred::Match { term, .. } | Pred::Find { term, .. } | Pred::Network { term, .. } => {
                 self.add_term(term);
             }
@@ -378,7 +385,9 @@ fn holds_text(source: &Source, needle: &[u8], facts: &dyn Facts) -> bool {
 
 /// Whether a value that is not stored as text may have this in its text form: a number, `true`, `null`.
 fn reads_like_a_constant(needle: &[u8]) -> bool {
-    let number = needle.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') || byte.is_ascii_whitespace());
+    let number = needle.iter().all(|byte| {
+        matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') || byte.is_ascii_whitespace()
+    });
     let word = ["true", "false", "null", "NaN", "inf"]
         .iter()
         .any(|word| memchr::memmem::find(word.as_bytes(), needle).is_some());
@@ -421,7 +430,11 @@ mod tests {
                 let FieldSource::Get(get) = field.source else { continue };
                 let same = format!("{:?}", get(&full)) == format!("{:?}", get(&partial));
                 let tree = matches!(get(&full), FieldValue::Tree(_));
-                assert!((same && !tree) || READ_MESSAGES.contains(&field.name), "{} reads a message", field.name);
+                assert!(
+                    (same && !tree) || READ_MESSAGES.contains(&field.name),
+                    "{} reads a message",
+                    field.name
+                );
             }
         }
     }
@@ -434,11 +447,18 @@ mod tests {
             sample::entry("redis", json!({"command": "GET", "key": "k"}), json!({"value": 1})),
         ];
         let filters = [
-            ("http", true), ("!http", true), ("redis and src.port > 1", true), ("status_code >= 500", true),
-            ("response.status == 500", false), ("http and request.path == \"/orders\"", false),
-            ("request.headers[\"Host\"] == \"a\"", false), ("redis or request.method == \"GET\"", false),
-            ("!(request.path.startsWith(\"/u\"))", false), ("request.body.contains(\"b\")", false),
-            ("timestamp > now() - duration(\"5m\")", true), ("\"session\" in request.cookies", false),
+            ("http", true),
+            ("!http", true),
+            ("redis and src.port > 1", true),
+            ("status_code >= 500", true),
+            ("response.status == 500", false),
+            ("http and request.path == \"/orders\"", false),
+            ("request.headers[\"Host\"] == \"a\"", false),
+            ("redis or request.method == \"GET\"", false),
+            ("!(request.path.startsWith(\"/u\"))", false),
+            ("request.body.contains(\"b\")", false),
+            ("timestamp > now() - duration(\"5m\")", true),
+            ("\"session\" in request.cookies", false),
         ];
         for (text, light) in filters {
             let filter = Filter::parse(text, &Context::new(Timestamp(9))).unwrap();
@@ -448,7 +468,10 @@ mod tests {
                 for partial in [without_messages(entry), stub(entry)] {
                     let expected = if filter.matches(entry) { Verdict::Yes } else { Verdict::No };
                     let verdict = sketch.judge(&partial);
-                    assert!(verdict == expected || (verdict == Verdict::Open && !light), "{text}: {verdict:?}");
+                    assert!(
+                        verdict == expected || (verdict == Verdict::Open && !light),
+                        "{text}: {verdict:?}"
+                    );
                 }
             }
         }
@@ -484,15 +507,32 @@ mod tests {
             Filter::parse(text, &Context::new(Timestamp(9))).unwrap().sketch().could_match(&Known)
         };
         for text in [
-            "redis", "!http", "tls", "status_code >= 500", "http and status_code < 200", "path == \"/x\"",
-            "redis or path.contains(\"nothing\")", "path in [\"/a\", \"/b\"]", "!(status_code < 500)",
+            "redis",
+            "!http",
+            "tls",
+            "status_code >= 500",
+            "http and status_code < 200",
+            "path == \"/x\"",
+            "redis or path.contains(\"nothing\")",
+            "path in [\"/a\", \"/b\"]",
+            "!(status_code < 500)",
         ] {
             assert!(!could(text), "{text}");
         }
         for text in [
-            "http", "!redis", "!tls", "status_code == 300", "path == \"/users\"", "request.n == \"12\"",
-            "path != \"/x\"", "path == \"/x\" or http", "path in [\"/a\", \"/users\"]", "src.port == 7", "",
-            "!(path == \"/x\")", "path == r\"/x\"",
+            "http",
+            "!redis",
+            "!tls",
+            "status_code == 300",
+            "path == \"/users\"",
+            "request.n == \"12\"",
+            "path != \"/x\"",
+            "path == \"/x\" or http",
+            "path in [\"/a\", \"/users\"]",
+            "src.port == 7",
+            "",
+            "!(path == \"/x\")",
+            "path == r\"/x\"",
         ] {
             assert!(could(text), "{text}");
         }
