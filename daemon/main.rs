@@ -11,6 +11,11 @@ use remora::runtime::ExitCode;
 use remora::store::StoreError;
 use remora::telemetry::logs;
 
+/// Entries are made on one thread and dropped on another, thousands of times a second: glibc's allocator
+/// spent an eighth of the daemon's time on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Watches this host's API calls with eBPF and serves them as a stream.
 ///
 /// Runs in the foreground, under systemd or without. Needs root (or the capabilities that

@@ -107,9 +107,9 @@ impl App {
         for queue in pipeline.handle().queues() {
             metrics.observe_queue(queue.clone());
         }
-        let watched = Arc::clone(&running);
+        let watched = Arc::downgrade(&running);
         metrics.observe(move |_, observed| {
-            for (job, rung) in watched.rungs() {
+            for (job, rung) in watched.upgrade().iter().flat_map(|running| running.rungs()) {
                 observed.put(Family::CaptureRung, job, rung);
             }
         });

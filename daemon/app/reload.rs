@@ -89,11 +89,10 @@ pub(super) fn scope(config: &CaptureConfig) -> Result<Scope> {
 }
 
 fn lists(config: &ScopeConfig) -> Result<ScopeLists> {
-    let networks = config.networks.iter().map(|network| network.to_string().parse());
     Ok(ScopeLists {
         cgroups: config.cgroups.iter().map(|name| cgroup_id(name)).collect::<Result<_>>()?,
         ports: config.ports.clone(),
-        networks: networks.collect::<Result<_, _>>()?,
+        networks: config.networks.clone(),
     })
 }
 

@@ -7,6 +7,8 @@
 mod bpf;
 mod clock;
 mod counters;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_support;
 mod plan;
 mod report;
@@ -30,7 +32,7 @@ use crate::engine::model::{Record, Timestamp};
 
 pub use self::counters::KernelCounters;
 pub use self::report::{JobReport, MissingProgram};
-pub use self::scope::{Network, NetworkError, Scope, ScopeLists};
+pub use self::scope::{Scope, ScopeLists};
 
 /// Where records go. Called on a capture thread, so it must not wait.
 pub trait Sink: Send {

@@ -1,15 +1,13 @@
 //! Which packets capture looks at: lists that the kernel checks, changeable at run time.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
-use std::str::FromStr;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use serde::{Deserialize, Serialize};
 
 use super::CaptureError;
 use super::bpf::{Loaded, scope_bits, scope_network_key};
+use crate::config::Network;
 
 /// Which packets are captured.
 ///
@@ -34,52 +32,6 @@ pub struct ScopeLists {
     pub ports: Vec<u16>,
     /// Networks of either address of the packet.
     pub networks: Vec<Network>,
-}
-
-/// An IP network, written `10.0.0.0/8`; an address alone is a network of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Network {
-    ip: IpAddr,
-    prefix: u8,
-}
-
-/// A text that is no network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no network: write it as 10.0.0.0/8 or fd00::/8")]
-pub struct NetworkError(String);
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || NetworkError(text.to_owned());
-        let (ip, prefix) = text.split_once('/').map_or((text, None), |(ip, prefix)| (ip, Some(prefix)));
-        let ip: IpAddr = ip.parse().map_err(|_| error())?;
-        let bits = if ip.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(bits), str::parse).map_err(|_| error())?;
-        if prefix > bits { Err(error()) } else { Ok(Self { ip, prefix }) }
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = NetworkError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Network> for String {
-    fn from(network: Network) -> Self {
-        network.to_string()
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.ip, self.prefix)
-    }
 }
 
 /// Key and verdict of each entry of one map.

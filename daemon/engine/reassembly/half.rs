@@ -135,6 +135,19 @@ impl Half {
         self.settle(direction, self.next, at, out);
     }
 
+    /// The sender has sent everything before `seq`.
+    pub(super) fn sent_before(&mut self, seq: SeqNumber, at: Timestamp) {
+        // A FIN takes a position but is no byte; what lies before it is known to have existed.
+        if self.state == State::Open
+            && self.fin.is_none()
+            && seq.after(self.end)
+            && seq.distance(self.next) <= MAX_JUMP
+        {
+            self.end = seq;
+            self.hole_since.get_or_insert(at);
+        }
+    }
+
     /// The receiver has everything before `ack`.
     pub(super) fn acknowledge(&mut self, ack: SeqNumber, at: Timestamp) {
         if self.state != State::Open || !ack.after(self.next) || ack.distance(self.next) > MAX_JUMP {
