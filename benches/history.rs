@@ -16,6 +16,10 @@ use remora::engine::model::{
 use remora::store::{Grouping, Search, Statistics, Store, StoreConfig, Topology};
 use remora::telemetry::{Drops, Metrics};
 
+// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Calls per second of the generated history: a million are eight minutes.
 const RATE: u64 = 2000;
 /// When it begins.

@@ -5,7 +5,8 @@
 //! [`COMMIT_INTERVAL`]; a crash at any moment loses at most what was not yet committed, never what
 //! was. The layout of the file is described in FORMAT.md beside this file.
 //!
-//! Does not filter: a reader gives each entry to a visitor and may skip blocks by their [`ZoneMap`].
+//! A [`Search`] runs a filter over all of it: blocks are passed over by their [`ZoneMap`] and their texts, entries are
+//! judged without their messages first. [`Statistics`] and [`Topology`] count what a search finds.
 //! Invariants: one writer; every commit result is checked; entries ascend by `seq` and so do blocks.
 //! Rejected: one key per entry (ten times the commit cost at 20 k entries/s, no compression).
 

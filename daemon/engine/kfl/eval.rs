@@ -79,7 +79,7 @@ impl Pred {
                 }
                 otherwise.holds(env)
             }
-            Self::Int { source: Source::Get(get), operator, value } => match get(env.entry) {
+            Self::Int { source: Source::Get(get, _), operator, value } => match get(env.entry) {
                 FieldValue::Int(number) => holds_order(*operator, number.cmp(value)),
                 FieldValue::Missing => holds_order(*operator, 0.cmp(value)),
                 _ => false,

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::ast::Binary;
 use super::eval::Env;
 use super::fields;
-use super::program::{Const, Pred, Source, Term, TextTest};
+use super::program::{Const, Pred, Source, Term};
 use super::select::Step;
 use crate::model::{
     CaptureInfo, ConnectionId, Entry, EntryId, FieldType, NodeInfo, Peer, ProtocolKey, Timing, Value,
@@ -244,7 +244,10 @@ impl Needs {
             Pred::Compare { left, right, .. } => {
                 [left, right].into_iter().for_each(|term| self.add_term(term))
             }
-            Pred::Match { term, .. } | Pred::Find { term, .. } | Pred::Network { term, .. } => {
+            Pred::Match { term, .. }
+            | Pred::Find { term, .. }
+            | Pred::Affix { term, .. }
+            | Pred::Network { term, .. } => {
                 self.add_term(term);
             }
             Pred::Test { term, other, .. } => [term, other].into_iter().for_each(|term| self.add_term(term)),
@@ -292,23 +295,17 @@ fn from_facts(pred: &Pred, facts: &dyn Facts) -> Possible {
         Pred::Text { source, value, equal: true, ip: None } => {
             Possible::if_any(holds_text(source, value.as_bytes(), facts))
         }
-        Pred::Compare {
-            operator: Binary::Eq,
-            left: Term::Field(source, _),
-            right: Term::Const(Const::Str(text)),
-            ..
-        } => Possible::if_any(holds_text(source, text.as_bytes(), facts)),
-        Pred::Find { term: Term::Field(source, _), finder } => {
-            Possible::if_any(holds_text(source, finder.needle(), facts))
+        Pred::Compare { operator: Binary::Eq, left, right: Term::Const(Const::Str(text)), .. } => {
+            may_hold(left, text.as_bytes(), facts)
         }
-        Pred::Test {
-            test: TextTest::StartsWith | TextTest::EndsWith | TextTest::Contains,
-            term: Term::Field(source, _),
-            other: Term::Const(Const::Str(text)),
-        } => Possible::if_any(holds_text(source, text.as_bytes(), facts)),
-        Pred::In { wanted: Term::Field(source, _), container: Term::List(items), .. } => {
+        Pred::Find { term, finder } => may_hold(term, finder.needle(), facts),
+        Pred::Affix { term, wanted, .. } => may_hold(term, wanted, facts),
+        Pred::Test { term, other: Term::Const(Const::Str(text)), .. } => {
+            may_hold(term, text.as_bytes(), facts)
+        }
+        Pred::In { wanted, container: Term::List(items), .. } => {
             Possible::if_any(items.iter().any(|item| match item {
-                Term::Const(Const::Str(text)) => holds_text(source, text.as_bytes(), facts),
+                Term::Const(Const::Str(text)) => may_hold(wanted, text.as_bytes(), facts).yes,
                 _ => true,
             }))
         }
@@ -372,6 +369,16 @@ fn ordered(operator: Binary, (least, most): (i64, i64), value: i64) -> Possible 
         _ => (true, true),
     };
     Possible { yes, no }
+}
+
+/// A condition that needs the text in the term's value.
+fn may_hold(term: &Term, needle: &[u8], facts: &dyn Facts) -> Possible {
+    let mut part = term;
+    while let Term::Select(whole, _) = part {
+        part = whole;
+    }
+    let Term::Field(source, _) = part else { return Possible::OPEN };
+    Possible::if_any(holds_text(source, needle, facts))
 }
 
 fn holds_text(source: &Source, needle: &[u8], facts: &dyn Facts) -> bool {

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::super::bytes::Dictionary;
+use super::super::codec::{self, Messages, Rows, Sections};
 use super::*;
 use crate::engine::kfl::{Context, FieldReader, Filter};
 use crate::engine::model::{AddrPort, EntryError, EntryEvent, ErrorKind, Map, Process, SocketCookie};
@@ -193,4 +195,45 @@ fn a_search_past_its_deadline_says_where_to_go_on() {
         },
     );
     assert_eq!((next.unwrap(), lowest), (Some(4_201), 4_201));
+}
+
+#[test]
+fn damaged_sections_are_errors_and_never_panics() {
+    let entries: Vec<_> = (95..=105).map(varied).collect();
+    let sections = codec::write(&entries).unwrap();
+    let read = |sections: &Sections| -> Result<Vec<Entry>, &'static str> {
+        let texts = Dictionary::read(sections.texts.clone())?;
+        let rows = Rows::read(&sections.light, &texts, entries.len() as u64, true)?;
+        let messages = Messages { texts: &texts, heads: &sections.heads, bodies: &sections.bodies };
+        rows.into_iter().map(|light| messages.complete(light)).collect()
+    };
+    let whole: Vec<_> = read(&sections).unwrap().into_iter().map(Arc::new).collect();
+    assert_eq!(whole, entries);
+    let part = |sections: &mut Sections, which: usize| match which {
+        0 => std::mem::take(&mut sections.texts),
+        1 => std::mem::take(&mut sections.light),
+        _ => std::mem::take(&mut sections.heads),
+    };
+    let with = |which: usize, bytes: Vec<u8>| {
+        let mut changed = codec::write(&entries).unwrap();
+        match which {
+            0 => changed.texts = bytes,
+            1 => changed.light = bytes,
+            _ => changed.heads = bytes,
+        }
+        changed
+    };
+    let mut refused = 0;
+    for which in 0..3 {
+        let bytes = part(&mut codec::write(&entries).unwrap(), which);
+        for at in (0..bytes.len()).step_by(7) {
+            for byte in [0xff, bytes[at] ^ 1] {
+                let mut flipped = bytes.clone();
+                flipped[at] = byte;
+                refused += usize::from(read(&with(which, flipped)).is_err());
+            }
+            assert!(read(&with(which, bytes[..at].to_vec())).is_err(), "{which} cut at {at}");
+        }
+    }
+    assert!(refused > 100, "{refused}");
 }
