@@ -46,7 +46,8 @@ pub enum Routed {
 pub enum Fit {
     /// The receiving socket takes it, or nothing is known about that socket.
     Whole,
-    /// It acknowledges what was never sent: its data may count, its acknowledgement does not.
+    /// It acknowledges what was never sent, or from a position that is not taken: its data may count, its
+    /// acknowledgement does not.
     WithoutAck,
     /// The receiving socket throws it away: it was forged, or strayed in from an earlier connection.
     Nothing,

@@ -8,7 +8,8 @@ use crate::wire::{Headers, SeqNumber, TcpFlags, TcpHeader};
 
 /// The largest shift (RFC 7323), taken when the socket's SYN was not seen: the window may be as large.
 const MAX_SHIFT: u8 = 14;
-/// Least room that is granted behind the window: acknowledgements that capture lost may have opened it.
+/// Least room that is granted behind the window and behind what was sent: capture may have lost what moved
+/// them on.
 const MIN_SLACK: u32 = 64 << 10;
 /// Most data that a SYN carries (RFC 7413) and its answer may leave unacknowledged.
 const MAX_SYN_DATA: i32 = 64 << 10;
@@ -58,7 +59,6 @@ impl ReceiveWindow {
         reached: (Option<SeqNumber>, Option<SeqNumber>),
     ) -> Fit {
         let (arrived, sent) = reached;
-        let unsent = |ack: SeqNumber| sent.is_some_and(|sent| ack.after(sent));
         let Some(offer) = self.offer else {
             // The answer to a SYN must name it (or data sent along with it); nothing else is known yet.
             let foreign = tcp
@@ -82,7 +82,11 @@ impl ReceiveWindow {
         if tcp.flags.opens() && tcp.seq.after(offer.acked) {
             return Fit::Nothing;
         }
-        if tcp.acknowledged().is_some_and(unsent) { Fit::WithoutAck } else { Fit::Whole }
+        // Capture may have lost a little of what was sent; with a position that fits as well, a guess that
+        // hits this range is unlikely.
+        let unsent = tcp.acknowledged().zip(sent).is_some_and(|(ack, sent)| ack.after(sent + MIN_SLACK));
+        let astray = tcp.seq.after(last) || (tcp.seq + MIN_SLACK).before(offer.acked);
+        if unsent || astray { Fit::WithoutAck } else { Fit::Whole }
     }
 }
 
@@ -125,8 +129,15 @@ mod tests {
 
     #[test]
     fn acknowledgements_of_what_was_never_sent_do_not_count() {
-        assert_eq!(judge(&window(), &segment(1000, 501, ACK, b"x"), 1000, 500), Fit::WithoutAck);
-        assert_eq!(judge(&window(), &segment(1000, 500, ACK, b"x"), 1000, 500), Fit::Whole);
+        let ack =
+            |seq: u32, ack, payload: &[u8]| judge(&window(), &segment(seq, ack, ACK, payload), 1000, 500);
+        assert_eq!(ack(1000, 500 + MIN_SLACK + 1, b"x"), Fit::WithoutAck);
+        // Capture may have lost what is acknowledged here.
+        assert_eq!(ack(1000, 500 + MIN_SLACK, b"x"), Fit::Whole);
+        assert_eq!(ack(1000, 500, b"x"), Fit::Whole);
+        // At a position that the socket does not take, no acknowledgement counts.
+        assert_eq!(ack(1000_u32.wrapping_sub(MIN_SLACK + 1), 501, b""), Fit::WithoutAck);
+        assert_eq!(ack(1000 + (1 << 20), 501, b""), Fit::WithoutAck);
     }
 
     #[test]

@@ -135,20 +135,8 @@ impl Half {
         self.settle(direction, self.next, at, out);
     }
 
-    /// The sender has sent everything before `seq`.
-    pub(super) fn sent_before(&mut self, seq: SeqNumber, at: Timestamp) {
-        // A FIN takes a position but is no byte; what lies before it is known to have existed.
-        if self.state == State::Open
-            && self.fin.is_none()
-            && seq.after(self.end)
-            && seq.distance(self.next) <= MAX_JUMP
-        {
-            self.end = seq;
-            self.hole_since.get_or_insert(at);
-        }
-    }
-
-    /// The receiver has everything before `ack`.
+    /// Everything before `ack` was sent, and nobody will send it again: the receiver has it, or the sender's
+    /// own socket went on behind it.
     pub(super) fn acknowledge(&mut self, ack: SeqNumber, at: Timestamp) {
         if self.state != State::Open || !ack.after(self.next) || ack.distance(self.next) > MAX_JUMP {
             return;

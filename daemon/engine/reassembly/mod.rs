@@ -80,7 +80,7 @@ impl Reassembler {
             self.half(direction).fin(direction, first_byte + segment.len_on_wire, segment.at, out);
         }
         if segment.sent_here {
-            self.half(direction).sent_before(first_byte, segment.at);
+            self.half(direction).acknowledge(first_byte, segment.at);
         }
         if let Some(ack) = header.acknowledged().filter(|_| segment.ack_counts) {
             self.half(direction.flipped()).acknowledge(ack, segment.at);
