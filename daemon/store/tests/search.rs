@@ -13,6 +13,8 @@ fn map(items: &[(&str, Value)]) -> Value {
     Value::Map(Map(items.iter().map(|(key, value)| ((*key).into(), value.clone())).collect()))
 }
 
+const SECOND: u64 = 1_000_000_000;
+
 /// Entries of all shapes: every field is filled in some.
 fn varied(seq: u64) -> Arc<Entry> {
     let mut entry = Arc::unwrap_or_clone(entry_with(seq, "http", Timestamp(1_000_000_000 * seq), 0));
@@ -156,7 +158,6 @@ fn a_search_finds_what_looking_at_every_entry_finds() {
 #[test]
 fn a_window_and_a_cursor_bound_a_search() {
     let (_directory, store, _entries) = filled();
-    const SECOND: u64 = 1_000_000_000;
     let seqs = |change: fn(&mut Search)| {
         found(&store.reader(), "http and not redis", change).iter().map(|entry| entry.seq).collect::<Vec<_>>()
     };
