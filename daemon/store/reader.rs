@@ -1,4 +1,4 @@
-//! Reads entries back, newest first, from the tail in memory and the blocks on disk.
+//! Reads entries back, newest or oldest first, from the tail in memory and the blocks on disk.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use redb::{ReadOnlyTable, ReadableTable as _};
 
 use super::block::{decode_block, decode_zone, fingerprint, has_fingerprint};
-use super::database::{BLOCKS, IDS, Shared, Stats, ZONES};
+use super::database::{BLOCKS, BODIES, IDS, Shared, Stats, ZONES};
 use super::tail::Batch;
 use super::{StoreError, ZoneMap};
 use crate::engine::model::{Entry, EntryId};
@@ -16,13 +16,14 @@ use crate::engine::model::{Entry, EntryId};
 /// pages of that moment from being reused, so page through long results with a cursor.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Tables of one read transaction.
-struct View {
-    blocks: ReadOnlyTable<u64, &'static [u8]>,
-    zones: ReadOnlyTable<u64, &'static [u8]>,
+pub(super) struct View {
+    pub(super) blocks: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) bodies: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) zones: ReadOnlyTable<u64, &'static [u8]>,
     ids: ReadOnlyTable<u64, &'static [u8]>,
 }
 
@@ -97,15 +98,63 @@ impl Reader {
         Ok(())
     }
 
+    /// Gives `visit` every entry with a `seq` from `from` to `until`, oldest first, until it breaks.
+    /// Blocks for which `skip` is true are passed over without decoding.
+    pub fn oldest_first(
+        &self,
+        from: u64,
+        until: u64,
+        visit: &mut dyn FnMut(Arc<Entry>) -> ControlFlow<()>,
+        skip: &dyn Fn(&ZoneMap) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut from = from;
+        // The tail first, then the transaction: see `Tail`.
+        let tail = self.shared.tail.snapshot();
+        let view = self.view()?;
+        let failed = StoreError::failed("read entries");
+        let before = view.zones.range(..=from).map_err(failed)?.next_back();
+        let first = match before {
+            Some(row) => row.map_err(StoreError::failed("read entries"))?.0.value(),
+            None => from,
+        };
+        for row in view.zones.range(first..=until.max(first)).map_err(StoreError::failed("read entries"))? {
+            let (key, bytes) = row.map_err(StoreError::failed("read entries"))?;
+            let Ok(zone) = decode_zone(bytes.value()) else {
+                self.note_damage(key.value(), "its summary does not decode");
+                continue;
+            };
+            if zone.last_seq < from || skip(&zone) {
+                continue;
+            }
+            for entry in self.read_block_with(&view, key.value(), &zone)? {
+                if visit_next(entry, &mut from, until, visit).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        for entry in tail.iter().flat_map(|batch| batch.iter()) {
+            if visit_next(Arc::clone(entry), &mut from, until, visit).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of the newest entry that can be read; entries become readable in order.
+    pub fn last_seq(&self) -> u64 {
+        self.shared.last_seq.load(Ordering::Acquire)
+    }
+
     /// The present state of the store.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    fn view(&self) -> Result<View, StoreError> {
+    pub(super) fn view(&self) -> Result<View, StoreError> {
         let txn = self.shared.begin_read()?;
         Ok(View {
             blocks: txn.open_table(BLOCKS).map_err(StoreError::failed("open a table"))?,
+            bodies: txn.open_table(BODIES).map_err(StoreError::failed("open a table"))?,
             zones: txn.open_table(ZONES).map_err(StoreError::failed("open a table"))?,
             ids: txn.open_table(IDS).map_err(StoreError::failed("open a table"))?,
         })
@@ -126,17 +175,19 @@ impl Reader {
     /// A block's entries. One damaged block must not hide the rest of the history: it is counted,
     /// logged, and read as empty.
     fn read_block_with(&self, view: &View, key: u64, zone: &ZoneMap) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let Some(bytes) = view.blocks.get(key).map_err(StoreError::failed("read a block"))? else {
+        let block = view.blocks.get(key).map_err(StoreError::failed("read a block"))?;
+        let bodies = view.bodies.get(key).map_err(StoreError::failed("read a block"))?;
+        let (Some(block), Some(bodies)) = (block, bodies) else {
             self.note_damage(key, "it is missing");
             return Ok(Vec::new());
         };
-        Ok(decode_block(bytes.value(), zone).unwrap_or_else(|reason| {
+        Ok(decode_block(block.value(), bodies.value(), zone.entries).unwrap_or_else(|reason| {
             self.note_damage(key, &reason);
             Vec::new()
         }))
     }
 
-    fn note_damage(&self, key: u64, reason: &str) {
+    pub(super) fn note_damage(&self, key: u64, reason: &str) {
         self.shared.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(block = key, reason, "a stored block is damaged and passed over");
     }
@@ -155,6 +206,23 @@ fn visit_tail(
         }
     }
     ControlFlow::Continue(())
+}
+
+/// Visits an entry from `from` to `until` and raises `from` beyond it; breaks when `until` is passed.
+fn visit_next(
+    entry: Arc<Entry>,
+    from: &mut u64,
+    until: u64,
+    visit: &mut dyn FnMut(Arc<Entry>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if entry.seq > until {
+        return ControlFlow::Break(());
+    }
+    if entry.seq < *from {
+        return ControlFlow::Continue(());
+    }
+    *from = entry.seq + 1;
+    visit(entry)
 }
 
 /// `node/stream-index`; the node may contain slashes, the stream dashes.

@@ -74,9 +74,9 @@ pub(crate) const CASES: [Case; 10] = [
         jq: r#".response.content.text | contains("out of stock")"#,
     },
     Case {
-        kfl: r#"response.body.json().user.id == 7"#,
+        kfl: r"response.body.json().user.id == 7",
         cel: None,
-        jq: r#".response.content.text | try fromjson catch null | .user?.id? == 7"#,
+        jq: r".response.content.text | try fromjson catch null | .user?.id? == 7",
     },
 ];
 

@@ -139,7 +139,7 @@ pub(super) static FIELDS: &[Field] = &[
     part("response.bodySize", "Bytes of the HTTP answer body.", "response.bodySize == 0"),
     part("response.headersSize", "Bytes of the HTTP answer head.", "response.headersSize > 8192"),
     part("response.redirectURL", "HTTP redirect target.", r#"response.redirectURL.startsWith("/login")"#),
-    part("response.content.text", "HTTP answer body.", r#"response.content.text.json().a == 1"#),
+    part("response.content.text", "HTTP answer body.", r"response.content.text.json().a == 1"),
     part(
         "response.content.mimeType",
         "Content type of the HTTP answer body.",

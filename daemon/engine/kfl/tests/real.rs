@@ -133,7 +133,7 @@ fn filters_as_people_type_them_work() {
         r#"src.ip.startsWith("27.")"#,
         r#"src.ip.startsWith("127.0.0.1.")"#,
         r#"cidr(src.ip, "10.0.0.0/8", "::/0")"#,
-        r#"response.body.json().nothing == 1"#,
+        r"response.body.json().nothing == 1",
         r#"elapsed_time > duration("5m")"#,
     ] {
         assert_differs(text, &entry);

@@ -121,12 +121,10 @@ pub(in crate::kfl) fn golden() -> Vec<(String, Entry)> {
 /// An HTTP call with the given facts, as the dissector makes it out of bytes.
 pub(in crate::kfl) fn http(method: &str, url: &str, status: i64, headers: Json) -> Entry {
     let body = r#"{"a":{"b":5}}"#;
-    let lines: String = headers
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| format!("{name}: {}\r\n", value.as_str().expect("a text")))
-        .collect();
+    let mut lines = String::new();
+    for (name, value) in headers.as_object().into_iter().flatten() {
+        lines.extend([name.as_str(), ": ", value.as_str().expect("a text"), "\r\n"]);
+    }
     let request = format!(
         "{method} {url} HTTP/1.1\r\n{lines}Cookie: session=abc\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
