@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(at("1500"), Ok(Timestamp(1_500_000_000)));
         assert_eq!(at("1970-01-01T00:00:02Z"), Ok(Timestamp(2_000_000_000)));
         let ago = clock::now().since(at("15m").unwrap()) / 1_000_000_000;
-        assert!((900..960).contains(&ago), "{ago}");
+        assert!((899..960).contains(&ago), "{ago}");
         for wrong in ["", "x", "-1", "1w", "99999999999999999999d", "\u{e9}", "2026-13-01T00:00:00Z"] {
             assert!(at(wrong).is_err(), "{wrong}");
         }
