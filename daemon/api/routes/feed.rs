@@ -170,7 +170,7 @@ impl Feed {
         match replay.edge {
             None if readable >= replay.next.saturating_add(CLOSE) => self.read_until(readable),
             None => self.subscribe()?,
-            Some((edge, _)) if replay.next > edge => self.arrive(edge)?,
+            Some((edge, _)) if replay.next > edge => self.arrive(edge),
             Some((edge, _)) if readable >= replay.next => self.read_until(edge.min(readable)),
             Some((_, patience)) if Instant::now() < patience => sleep(READABLE_STEP).await,
             Some((edge, _)) => {
@@ -227,14 +227,13 @@ impl Feed {
     }
 
     /// The history is read: from here on it is live.
-    fn arrive(&mut self, edge: u64) -> Result<(), FeedError> {
+    fn arrive(&mut self, edge: u64) {
         self.replay = None;
         if let Some(stream) = &mut self.stream {
             let waiting = self.ready.iter().filter(|item| matches!(item, Item::Entry(_))).count() as u64;
             stream.go_on_after(edge, self.given + waiting);
         }
         self.tell(Notice::Live { seq: edge });
-        Ok(())
     }
 
     fn go_live(&mut self) -> Result<(), FeedError> {
