@@ -15,5 +15,4 @@ mod http_calls;
 mod lifecycle;
 mod loss;
 mod stream;
-mod systemd;
 mod tidy;
