@@ -28,8 +28,7 @@ impl Clock {
         Self { offset: epoch.saturating_sub(sampled), sampled }
     }
 
-    /// A clock with a known offset, ns.
-    #[cfg(test)]
+    /// A clock with a known offset, ns, for tests and fuzzing.
     pub(super) fn fixed(offset: u64) -> Self {
         Self { offset, sampled: u64::MAX - RESAMPLE_NS }
     }

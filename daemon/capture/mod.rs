@@ -7,6 +7,8 @@
 mod bpf;
 mod clock;
 mod counters;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_support;
 mod plan;
 mod report;

@@ -110,6 +110,8 @@ pub mod kfl {
     pub const SEARCH: usize = 4 << 20;
     /// Bytes of a body that `json()` and `xml()` read; a longer one counts as missing.
     pub const DOCUMENT: usize = 1 << 20;
+    /// Documents of one entry that are kept, read, until its evaluation ends; most filters ask one body.
+    pub const DOCUMENTS: usize = 4;
     /// Elements within elements of a document that `xml()` reads.
     pub const DOCUMENT_DEPTH: usize = 64;
     /// Values that one `..name` or `.*` selection yields; the rest is not looked at.

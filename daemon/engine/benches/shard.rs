@@ -62,7 +62,7 @@ fn main() {
 
 fn run(packets: &[Packet]) -> f64 {
     let limits = Limits::default();
-    let mut router = Router::new(RouterConfig { shards: 1, ..RouterConfig::default() });
+    let mut router = Router::new(RouterConfig::new(1, &limits));
     let node = Arc::new(NodeInfo { name: "bench".into(), ip: [127, 0, 0, 1].into() });
     let mut shard =
         Shard::new(Arc::new(limits), ShardContext { node, run: "bench".into(), source: CaptureSource::Ebpf });

@@ -342,21 +342,3 @@ proptest! {
         }
     }
 }
-
-/// A figure, not a check: `cargo test --release -p remora-engine exchanges_per_second -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; run it in a release build"]
-fn exchanges_per_second_of_keep_alive_gets() {
-    let ask = b"GET /api/v1/items/42?full=true HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/json\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nCookie: session=0123456789abcdef; theme=dark\r\nReferer: http://shop.example/list\r\nX-Request-Id: 7f3c2a10-1111-2222-3333-444455556666\r\nX-Forwarded-For: 10.1.2.3\r\nCache-Control: no-cache\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
-    let answer = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\nContent-Length: 27\r\nConnection: keep-alive\r\nETag: \"5f3c-1a\"\r\nVary: Accept-Encoding\r\n\r\n{\"id\":42,\"name\":\"a thing\"}\n";
-    let mut rig = Rig::new(true);
-    let rounds = 500_000_u64;
-    let start = std::time::Instant::now();
-    for round in 0..rounds {
-        rig.feed(ToServer, ask, round * 2 + 1);
-        rig.feed(ToClient, answer, round * 2 + 2);
-        assert_eq!(rig.out.len(), 1);
-        rig.out.clear();
-    }
-    println!("{:.0} exchanges/s", rounds as f64 / start.elapsed().as_secs_f64());
-}

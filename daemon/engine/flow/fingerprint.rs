@@ -1,17 +1,29 @@
 //! Recognises one packet at both ends of a NAT, where its addresses differ.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
-use crate::model::{ConnectionId, Hook, Timestamp};
+use crate::model::{ConnectionId, Hook, Packet, Timestamp};
 use crate::wire::{Headers, SeqNumber};
 
 /// How long a packet waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Packets that wait at most; the oldest is forgotten beyond it (a flood costs pairing, not memory).
 const MAX_WAITING: usize = 32_768;
+
+/// Bytes of a datagram's payload that its digest covers: enough to tell queries apart.
+const DIGESTED: usize = 256;
+
+/// Tells a datagram from others of the same addresses, wherever on this host it is seen.
+pub(super) fn datagram_digest(hasher: &DefaultHashBuilder, packet: &Packet, headers: &Headers) -> u64 {
+    let payload = headers.payload(&packet.data);
+    // The identification of IPv4 tells repeated datagrams apart; no router changes it.
+    let identification = if headers.tuple.src.ip.is_ipv4() { packet.data.get(4..6) } else { None };
+    hasher.hash_one((identification, headers.payload_len_on_wire, payload.get(..DIGESTED).unwrap_or(payload)))
+}
 
 /// What stays the same of a packet when NAT rewrites its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+use super::Fit;
+use super::window::ReceiveWindow;
 use crate::model::{
     AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, SocketCookie, SocketTuple, Timestamp,
 };
@@ -24,6 +26,8 @@ pub(super) struct VantagePoint {
     pub(super) listener: SocketCookie,
     /// Peer as the socket names it.
     pub(super) remote: AddrPort,
+    /// What the socket takes.
+    window: ReceiveWindow,
     /// Hooks at which a packet was seen: bit 0 ingress, bit 1 egress.
     hooks: u8,
 }
@@ -32,9 +36,13 @@ impl VantagePoint {
     pub(super) fn new(cookie: SocketCookie, socket: Option<SocketTuple>) -> Self {
         let connected = socket.filter(|tuple| tuple.remote.port != 0);
         match connected {
-            Some(tuple) => Self { cookie, listener: SocketCookie(0), remote: tuple.remote, hooks: 0 },
-            None => Self { cookie: SocketCookie(0), listener: cookie, remote: AddrPort::default(), hooks: 0 },
+            Some(tuple) => Self { remote: tuple.remote, ..Self::bare(cookie, SocketCookie(0)) },
+            None => Self::bare(SocketCookie(0), cookie),
         }
+    }
+
+    fn bare(cookie: SocketCookie, listener: SocketCookie) -> Self {
+        Self { cookie, listener, remote: AddrPort::default(), window: ReceiveWindow::default(), hooks: 0 }
     }
 }
 
@@ -52,8 +60,8 @@ pub(super) struct Link {
     pub(super) isn: Option<SeqNumber>,
     /// Per direction: the furthest position seen.
     next: [Option<SeqNumber>; 2],
-    /// Payload length and hook of the last packet: pairs datagrams, which have no positions.
-    last: (u32, Hook),
+    /// Digest and hook of the last datagram: pairs datagrams, which have no positions.
+    last: Option<(u64, Hook)>,
     pub(super) last_seen: Timestamp,
     /// Last moved to the fresh end of the LRU list.
     pub(super) touched: Timestamp,
@@ -77,7 +85,7 @@ impl Link {
             tuples: SmallVec::new(),
             isn: None,
             next: [None, None],
-            last: (0, Hook::Ingress),
+            last: None,
             last_seen: at,
             touched: at,
             watch: WATCHED_PACKETS,
@@ -128,16 +136,33 @@ impl Link {
         fresh
     }
 
+    /// How far a segment is believed at `side`; learns from those that the socket there sent.
+    pub(super) fn judge(&mut self, side: u8, direction: Direction, hook: Hook, headers: &Headers) -> Fit {
+        let [to_server, to_client] = self.next;
+        let reached =
+            if direction == Direction::ToServer { (to_server, to_client) } else { (to_client, to_server) };
+        let (Some(tcp), Some(vantage)) = (headers.tcp(), self.vantage_mut(side)) else { return Fit::Whole };
+        if hook == Hook::Egress {
+            vantage.window.sent(tcp);
+            return Fit::Whole;
+        }
+        vantage.window.judge(headers, tcp, reached)
+    }
+
+    /// Notes a datagram, so that the same one is recognised at the other end.
+    pub(super) fn note_datagram(&mut self, digest: u64, hook: Hook) {
+        self.last = Some((digest, hook));
+    }
+
+    /// How long ago the datagram with this digest was seen at the other hook, if it was the last one.
+    pub(super) fn datagram_age(&self, digest: u64, hook: Hook, at: Timestamp) -> Option<u64> {
+        let (last, seen_at) = self.last?;
+        (last == digest && seen_at != hook).then(|| at.since(self.last_seen))
+    }
+
     /// Moves the stream positions along; true when the packet ends the connection.
-    pub(super) fn follow(
-        &mut self,
-        direction: Direction,
-        hook: Hook,
-        headers: &Headers,
-        at: Timestamp,
-    ) -> bool {
+    pub(super) fn follow(&mut self, direction: Direction, headers: &Headers, at: Timestamp) -> bool {
         self.last_seen = self.last_seen.max(at);
-        self.last = (headers.payload_len_on_wire, hook);
         let [up, down] = &mut self.seen;
         *(if direction == Direction::ToServer { up } else { down }) = true;
         let Some(tcp) = headers.tcp() else { return false };
@@ -148,7 +173,7 @@ impl Link {
             self.isn = Some(tcp.ack - 1);
         }
         if tcp.flags.has(TcpFlags::RST) {
-            return self.tcp_continuity(direction, tcp).is_some();
+            return self.continuity(direction, tcp).is_some();
         }
         let end = tcp.seq + tcp.sequence_len(headers.payload_len_on_wire);
         let [to_server, to_client] = &mut self.next;
@@ -175,17 +200,9 @@ impl Link {
         self.seen == [true, true]
     }
 
-    /// How well a packet that travels in `direction` continues this connection: smaller is better,
+    /// How well a segment that travels in `direction` continues this connection: smaller is better,
     /// `None` when it does not belong to it.
-    pub(super) fn continuity(&self, direction: Direction, hook: Hook, headers: &Headers) -> Option<u64> {
-        match headers.tcp() {
-            Some(tcp) => self.tcp_continuity(direction, tcp),
-            // The same datagram at the other end: as long, at the other hook.
-            None => (self.last.0 == headers.payload_len_on_wire && self.last.1 != hook).then_some(0),
-        }
-    }
-
-    fn tcp_continuity(&self, direction: Direction, tcp: &TcpHeader) -> Option<u64> {
+    pub(super) fn continuity(&self, direction: Direction, tcp: &TcpHeader) -> Option<u64> {
         if tcp.flags.opens() {
             return (direction == Direction::ToServer && self.isn == Some(tcp.seq)).then_some(0);
         }

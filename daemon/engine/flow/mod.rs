@@ -9,6 +9,7 @@ mod listeners;
 mod metrics;
 mod router;
 mod table;
+mod window;
 
 use crate::model::{ConnectionId, Direction, DropReason, Packet};
 use crate::wire::Headers;
@@ -40,6 +41,18 @@ pub enum Routed {
     Dropped(DropReason),
 }
 
+/// How far a segment is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// The receiving socket takes it, or nothing is known about that socket.
+    Whole,
+    /// It acknowledges what was never sent, or from a position that is not taken: its data may count, its
+    /// acknowledgement does not.
+    WithoutAck,
+    /// The receiving socket throws it away: it was forged, or strayed in from an earlier connection.
+    Nothing,
+}
+
 /// A packet with its place in a connection.
 #[derive(Debug)]
 pub struct RoutedPacket {
@@ -53,6 +66,11 @@ pub struct RoutedPacket {
     pub first: bool,
     /// A connection of the same shard that was evicted to make room for this one.
     pub replaces: Option<ConnectionId>,
+    /// A connection of the same shard that turned out to be the other end of another one: what is known
+    /// of it is known there too.
+    pub absorbed: Option<ConnectionId>,
+    /// How far it is believed.
+    pub fit: Fit,
     /// The packet's headers.
     pub headers: Headers,
     /// The packet.

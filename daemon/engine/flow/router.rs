@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
 
-use super::fingerprint::{Fingerprints, Sighting};
+use super::fingerprint::{Fingerprints, Sighting, datagram_digest};
 use super::link::{Link, VantagePoint};
 use super::listeners::Listeners;
-use super::{CLIENT_VANTAGE, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
+use super::{CLIENT_VANTAGE, Fit, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
 use crate::limits::Limits;
 use crate::model::{
     AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState,
@@ -22,6 +22,10 @@ use crate::wire::{Headers, TcpHeader};
 const MAX_TWINS: usize = 16;
 /// Young connections looked at for one that nobody answered before the table's oldest is evicted.
 const MAX_EVICTION_TRIES: usize = 8;
+/// How long a datagram takes from one socket of this host to another at most, ns.
+const MAX_DATAGRAM_AGE: u64 = 1_000_000_000;
+/// Absorbed connections that a shard is told of with its next packets; one beyond that stays until idle.
+const MAX_ABSORBED: usize = 1024;
 /// The LRU order is exact to this much: saves relinking on every packet.
 const TOUCH_EVERY: u64 = 1_000_000_000;
 /// Connections aged out per call of `expire`: bounds the pause of the packet reader.
@@ -88,6 +92,9 @@ pub struct Router {
     /// Datagram flows and young connections, roughly in the order in which they may be forgotten.
     brief: VecDeque<(Timestamp, u32, ConnectionId)>,
     listeners: Listeners,
+    /// Per shard: connections that it is to drop because they went on as another one.
+    absorbed: Vec<VecDeque<ConnectionId>>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Router {
@@ -109,6 +116,8 @@ impl Router {
             closing: VecDeque::new(),
             brief: VecDeque::new(),
             listeners: Listeners::default(),
+            absorbed: vec![VecDeque::new(); config.shards],
+            hasher: DefaultHashBuilder::default(),
             config,
         }
     }
@@ -136,7 +145,15 @@ impl Router {
             return Routed::Dropped(crate::model::DropReason::ConnectionLimit);
         };
         let direction = direction_of(&packet, &headers, place.side, link.client);
-        let ends = link.follow(direction, packet.hook, &headers, packet.at);
+        let fit = if packet.cookie.is_known() {
+            link.judge(place.side, direction, packet.hook, &headers)
+        } else {
+            Fit::Whole
+        };
+        let ends = fit != Fit::Nothing && link.follow(direction, &headers, packet.at);
+        if headers.protocol() != L4::TCP {
+            link.note_datagram(datagram_digest(&self.hasher, &packet, &headers), packet.hook);
+        }
         let (connection, shard) = (link.id, link.shard);
         let news = link.note_hook(place.side, packet.hook);
         let touch = packet.at.since(link.touched) >= TOUCH_EVERY;
@@ -160,6 +177,8 @@ impl Router {
                 direction,
                 first,
                 replaces,
+                absorbed: self.absorbed.get_mut(shard).and_then(VecDeque::pop_front),
+                fit,
                 headers,
                 packet,
             },
@@ -276,12 +295,18 @@ impl Router {
     /// Among the connections with this header tuple, the one that the packet continues best.
     fn find_twin(&self, packet: &Packet, headers: &Headers) -> Option<Place> {
         let twins = self.by_tuple.get(&headers.tuple.canonical())?;
+        let digest = headers.tcp().map_or_else(|| datagram_digest(&self.hasher, packet, headers), |_| 0);
         let mut best: Option<(u64, Place)> = None;
         for slot in twins.iter().rev() {
             let Some(link) = self.links.get(*slot) else { continue };
             let Some(side) = open_side(link, packet, headers) else { continue };
-            let direction = direction_at(packet.hook, side);
-            let Some(distance) = link.continuity(direction, packet.hook, headers) else { continue };
+            let distance = match headers.tcp() {
+                Some(tcp) => link.continuity(direction_at(packet.hook, side), tcp),
+                None => {
+                    link.datagram_age(digest, packet.hook, packet.at).filter(|age| *age < MAX_DATAGRAM_AGE)
+                }
+            };
+            let Some(distance) = distance else { continue };
             if best.is_none_or(|(known, _)| distance < known) {
                 best = Some((distance, Place { slot: *slot, side }));
             }
@@ -303,7 +328,7 @@ impl Router {
         let watched = |link: &&mut Link| link.watch > 0 && headers.payload_len_on_wire > 0;
         let Some(link) = self.links.get_mut(place.slot).filter(watched) else { return place };
         link.watch -= 1;
-        let id = link.id;
+        let (id, watch) = (link.id, link.watch);
         if link.only_side().is_none() || !packet.cookie.is_known() {
             link.watch = 0;
             return place;
@@ -314,10 +339,39 @@ impl Router {
             self.fingerprints.remember(headers, sighting, packet.at);
             return place;
         };
-        // What it was until now has shown no data, so nothing of it was emitted.
-        self.forget(place.slot);
-        self.attach(found, packet, headers);
-        found
+        // The one that showed more data goes on: the other one knows nothing that it does not know.
+        if self.links.get(found.slot).is_some_and(|other| other.watch > watch) {
+            self.merge(place.slot, found.slot);
+            place
+        } else {
+            self.merge(found.slot, place.slot);
+            found
+        }
+    }
+
+    /// `gone`, of which one end is known, becomes the missing end of `kept`.
+    fn merge(&mut self, kept: u32, gone: u32) {
+        let known = |link: &Link| Some((*link.vantage(link.only_side()?)?, link.tuples.clone()));
+        let Some((vantage, tuples)) = self.links.get(gone).and_then(known) else { return };
+        let Some(missing) = self.links.get(kept).and_then(Link::only_side).map(|side| 1 - side) else {
+            return;
+        };
+        if let Some((id, shard)) = self.forget(gone)
+            && let Some(queue) = self.absorbed.get_mut(shard)
+        {
+            if queue.len() >= MAX_ABSORBED {
+                queue.pop_front();
+            }
+            queue.push_back(id);
+        }
+        let Some(link) = self.links.get_mut(kept) else { return };
+        *link.vantage_mut(missing) = Some(vantage);
+        let place = Place { slot: kept, side: missing };
+        let is_connected = vantage.cookie.is_known();
+        let cookie = if is_connected { vantage.cookie } else { vantage.listener };
+        for tuple in tuples {
+            self.index(place, cookie, is_connected, tuple);
+        }
     }
 
     /// Makes the packet's socket the vantage (or the accepted child) at `place`.

@@ -340,6 +340,28 @@ fn datagrams_pair_when_the_same_one_shows_at_the_other_end() {
 }
 
 #[test]
+fn datagrams_of_one_tuple_in_two_namespaces_find_their_own_ends() {
+    let (c, s) = ("127.0.0.1:40000", "127.0.0.53:53");
+    let mut router = router();
+    let client = [1, 11].map(|cookie| Socket::connected(cookie, c, s));
+    let server = [2, 12].map(|cookie| Socket::listener(cookie, s));
+    let query = [b"query 1", b"query 2"];
+    let ids = [0, 1].map(|n: usize| go(&mut router, client[n].out(ms(0), udp(c, s, query[n]))).0);
+    assert_ne!(ids[0], ids[1]);
+    for n in [0, 1] {
+        assert_eq!(go(&mut router, server[n].arrive(ms(0), udp(c, s, query[n]))), (ids[n], 1, UP));
+        assert_eq!(go(&mut router, server[n].out(ms(0), udp(s, c, query[n]))), (ids[n], 1, DOWN));
+    }
+    // Where even the datagrams are alike, the latest one is meant: delivery on one host is at once.
+    let mut router = self::router();
+    for n in [0, 1] {
+        let id = go(&mut router, client[n].out(ms(n as u64), udp(c, s, b"ping"))).0;
+        assert_eq!(go(&mut router, server[n].arrive(ms(n as u64), udp(c, s, b"ping"))), (id, 1, UP));
+    }
+    assert_eq!(router.connections(), 2);
+}
+
+#[test]
 fn both_ends_share_a_shard_and_new_connections_spread() {
     let mut router = router();
     let mut shards = [0; 4];

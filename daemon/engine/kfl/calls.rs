@@ -33,6 +33,7 @@ impl Checker<'_> {
                 let nanos =
                     moment::us_datetime(&text).or_else(|| moment::rfc3339(&text)).ok_or_else(|| {
                         KflError::new(span, "datetime needs a text such as \"10/19/2021, 6:29:02.593 PM\"")
+                            .hint(usage(name))
                     })?;
                 Ok(time(nanos, span))
             }
@@ -102,7 +103,7 @@ impl Checker<'_> {
                     matches!(base.kind, Kind::List(_) | Kind::Map(_)) || base.kind.is_text() || base.loose;
                 if !sized {
                     let message = format!("size needs a text, a list or a map, not {}", base.kind.name());
-                    return Err(KflError::new(base.span, message));
+                    return Err(KflError::new(base.span, message).hint("compare the value itself"));
                 }
                 Ok(Typed::new(Kind::Int, Term::Size(Box::new(base.term)), span))
             }
@@ -220,7 +221,8 @@ impl Checker<'_> {
             let Some(text) = value.text().cloned() else {
                 return Err(KflError::new(value.span, "redact needs literal texts").hint(usage(name)));
             };
-            let path = RedactPath::parse(&text).map_err(|message| KflError::new(value.span, message))?;
+            let path = RedactPath::parse(&text)
+                .map_err(|message| KflError::new(value.span, message).hint(usage(name)))?;
             if !self.redactions.contains(&path) {
                 self.redactions.push(path);
             }
@@ -280,7 +282,7 @@ impl Checker<'_> {
         }
         if !default.kind.comparable(held) {
             let message = format!("the map holds {}, the default is {}", held.name(), default.kind.name());
-            return Err(KflError::new(default.span, message));
+            return Err(KflError::new(default.span, message).hint(usage(name)));
         }
         let kind = if held == Kind::Any { Kind::Any } else { held.either(default.kind) };
         let ignore_case = map.headers;
@@ -332,7 +334,12 @@ impl Checker<'_> {
         let other = self.argument(args, 0, name, span)?;
         if !other.kind.is_text() && !other.is_loose() {
             let message = format!("{} needs a text, {} is {}", name.text, shown_arg(args), other.kind.name());
-            return Err(KflError::new(other.span, message));
+            let error = KflError::new(other.span, message);
+            let written = args.first().map(|arg| arg.value.to_string()).unwrap_or_default();
+            return Err(match other.literal() {
+                Some(_) => error.hint(format!("write it in quotes: \"{written}\"")),
+                None => error.hint(format!("make a text of it: string({written})")),
+            });
         }
         let needle = match other.literal() {
             Some(Const::Str(text)) => Some(text.as_bytes().to_vec()),
@@ -343,7 +350,12 @@ impl Checker<'_> {
             (TextTest::Contains, Some(needle)) => {
                 Pred::Find { term: base.term, finder: Box::new(memmem::Finder::new(&needle).into_owned()) }
             }
-            _ => Pred::Test { test, term: base.term, other: other.term },
+            (TextTest::StartsWith | TextTest::EndsWith, Some(needle)) => {
+                let at_end = test == TextTest::EndsWith;
+                let octets = if at_end { None } else { super::cidr::octets(&needle) };
+                Pred::Affix { term: base.term, wanted: needle.into(), at_end, octets }
+            }
+            (_, None) => Pred::Test { test, term: base.term, other: other.term },
         };
         Ok(Typed::pred(pred, span))
     }
@@ -463,8 +475,13 @@ fn needs_text(base: &Typed, name: &Name) -> Checked<()> {
     {
         return Ok(());
     }
-    let message = format!("{} needs a text, not {}", name.text, base.kind.name());
-    Err(KflError::new(base.span, message))
+    let error = KflError::new(base.span, format!("{} needs a text, not {}", name.text, base.kind.name()));
+    Err(match base.kind {
+        Kind::Bool => error.hint("a flag is a condition by itself"),
+        Kind::Map(_) => error.hint("select a key first: map[\"key\"]"),
+        Kind::List(_) => error.hint("ask its items: list.exists(x, x == 1)"),
+        _ => error.hint(format!("make a text of it: string(...).{}(...)", name.text)),
+    })
 }
 
 fn unknown_call(name: &Name, is_method: bool) -> KflError {
@@ -476,5 +493,10 @@ fn unknown_call(name: &Name, is_method: bool) -> KflError {
     if let Some(other) = FUNCTIONS.iter().find(|function| function.name == &*name.text) {
         return error.hint(format!("for example {}", other.usage));
     }
-    if found.is_empty() { error } else { error.hint(format!("did you mean {}?", found.join(", "))) }
+    if !found.is_empty() {
+        return error.hint(format!("did you mean {}?", found.join(", ")));
+    }
+    let known = FUNCTIONS.iter().filter(|function| function.is_method == is_method);
+    let first: Vec<&str> = known.map(|function| function.name).take(8).collect();
+    error.hint(format!("{what}s are {} and others", first.join(", ")))
 }

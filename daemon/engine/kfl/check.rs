@@ -226,8 +226,11 @@ impl<'c> Checker<'c> {
     fn binary(&mut self, first: &Expr, rest: &[(Binary, Expr)]) -> Checked<Typed> {
         let mut left = self.check(first)?;
         let mut left_expr = first;
-        for (operator, expr) in rest {
-            let right = self.check(expr)?;
+        for (index, (operator, expr)) in rest.iter().enumerate() {
+            let right = self.check(expr).map_err(|error| match dashed(left_expr, rest.get(index..)) {
+                Some(name) => error.hint(format!("a name with a dash stands in brackets: {name}")),
+                None => error,
+            })?;
             let span = left.span.to(right.span);
             left = match operator {
                 Binary::In => contained(left, right, left_expr, expr, span)?,
@@ -329,7 +332,10 @@ impl<'c> Checker<'c> {
             .dfa_size_limit(limits::REGEX_CACHE)
             .nest_limit(limits::REGEX_DEPTH)
             .build()
-            .map_err(|error| KflError::new(pattern.span, regex_message(&error)))
+            .map_err(|error| {
+                KflError::new(pattern.span, regex_message(&error))
+                    .hint("a special character stands for itself after a backslash: r\"a\\(b\"")
+            })
     }
 }
 
@@ -357,6 +363,21 @@ pub(super) fn shown(expr: &Expr) -> String {
     }
 }
 
+/// `request.headers["content-type"]` for `request.headers.content-type`, which is a difference.
+fn dashed(left: &Expr, rest: Option<&[(Binary, Expr)]>) -> Option<String> {
+    let text = left.to_string();
+    let (base, first) = text.rsplit_once('.')?;
+    let mut name = first.to_owned();
+    for (operator, expr) in rest? {
+        match (&expr.kind, operator) {
+            (ExprKind::Name(part), Binary::Sub) => name.extend(["-", part]),
+            _ => break,
+        }
+    }
+    let is_path = matches!(left.kind, ExprKind::Chain(..)) && name.len() > first.len();
+    is_path.then(|| format!("{base}[\"{name}\"]"))
+}
+
 fn mismatch(operator: Binary, left: &Typed, right: &Typed, a: &Expr, b: &Expr, span: Span) -> KflError {
     let (left_kind, right_kind) = (left.kind.name(), right.kind.name());
     let message = format!(
@@ -369,6 +390,14 @@ fn mismatch(operator: Binary, left: &Typed, right: &Typed, a: &Expr, b: &Expr, s
         (Kind::Int, Kind::Str) if right.text().is_some_and(|text| text.parse::<i64>().is_ok()) => {
             error.hint("write the number without quotes")
         }
+        (Kind::Int, Kind::Str) if left.unit.is_some() => match right.text() {
+            Some(text) if moment::duration(text).is_some() => {
+                error.hint(format!("write a span of time as duration(\"{text}\")"))
+            }
+            _ => error.hint("write a span of time as duration(\"5s\")"),
+        },
+        (Kind::Int | Kind::Float, Kind::Str) => error.hint(format!("make a text of it: string({a})")),
+        (Kind::Str, Kind::Int | Kind::Float) => error.hint(format!("write it in quotes: \"{b}\"")),
         (Kind::Time, Kind::Str) => {
             error.hint("write timestamp(\"2026-03-14T22:00:00Z\") or datetime(\"3/14/2026, 10:00:00 PM\")")
         }
@@ -450,7 +479,12 @@ fn contained(wanted: Typed, container: Typed, a: &Expr, b: &Expr, span: Span) ->
         other => {
             let message = format!("in needs a list or a map, {} is {}", shown(b), other.name());
             let error = KflError::new(span, message);
-            return Err(if other == Kind::Str { error.hint("write text.contains(\"part\")") } else { error });
+            let is_range = container.text().is_some_and(|text| super::cidr::Network::parse(text).is_some());
+            return Err(match other {
+                Kind::Str if is_range => error.hint(format!("write cidr({a}, {b})")),
+                Kind::Str => error.hint("write text.contains(\"part\")"),
+                _ => error.hint(format!("write the values in brackets: {a} in [{b}]")),
+            });
         }
     };
     let loose = wanted.is_loose() || container.loose;
@@ -461,7 +495,8 @@ fn contained(wanted: Typed, container: Typed, a: &Expr, b: &Expr, span: Span) ->
             shown(a),
             shown(b)
         );
-        return Err(KflError::new(span, message));
+        return Err(KflError::new(span, message)
+            .hint("what is looked for must have the type of the items; string() and int() convert"));
     }
     let ignore_case = container.headers;
     Ok(Typed::pred(Pred::In { wanted: wanted.term, container: container.term, ignore_case }, span))
@@ -495,7 +530,7 @@ fn computed(operator: Binary, left: Typed, right: Typed, a: &Expr, b: &Expr, spa
         let (left, right) = (left.kind.name(), right.kind.name());
         let message =
             format!("no {left} {} {right}: {} is {left}, {} is {right}", operator.text(), shown(a), shown(b));
-        return Err(KflError::new(span, message));
+        return Err(KflError::new(span, message).hint("convert one side with string(), int() or double()"));
     };
     let term = folded(Term::Arithmetic(operator, Box::new(left.term), Box::new(right.term)));
     let mut typed = Typed::new(kind, term, span);

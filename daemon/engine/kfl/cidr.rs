@@ -38,3 +38,13 @@ fn spread(ip: IpAddr) -> (u128, u32, bool) {
         IpAddr::V6(ip) => (u128::from(ip), 128, false),
     }
 }
+
+/// The octets of the start of an IPv4 address that ends with a dot: `192.168.` is 192 and 168.
+///
+/// Only what an address would be written as: no leading zeros, and at most three octets.
+pub(super) fn octets(start: &[u8]) -> Option<Box<[u8]>> {
+    let parts = std::str::from_utf8(start).ok()?.strip_suffix('.')?.split('.');
+    let octet = |part: &str| part.parse::<u8>().ok().filter(|octet| octet.to_string() == part);
+    let octets: Box<[u8]> = parts.map(octet).collect::<Option<_>>()?;
+    (octets.len() <= 3).then_some(octets)
+}

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::error::floor_char;
-use super::fields::{self, PATHS};
+use super::fields;
 use super::functions::FUNCTIONS;
 use super::token::{Tok, Token, tokens};
 use crate::limits::kfl as limits;
@@ -139,10 +139,6 @@ fn operands(prefix: &str, start: usize) -> Vec<Completion> {
         .filter(|field| fits(field.name))
         .map(|field| candidate(field.name, CompletionKind::Field, doc_of(field.ty, field.doc)))
         .collect();
-    let paths = PATHS.iter().filter(|path| fits(path.path));
-    found.extend(
-        paths.map(|path| candidate(path.path, CompletionKind::Field, doc_of(FieldType::Any, path.doc))),
-    );
     let functions = FUNCTIONS.iter().filter(|function| !function.is_method && fits(function.name));
     found.extend(functions.map(|function| {
         let doc = format!("{} For example {}", function.doc, function.usage);
@@ -159,17 +155,14 @@ fn operands(prefix: &str, start: usize) -> Vec<Completion> {
 fn members(prefix: &str, start: usize, member: &str, end: usize) -> Vec<Completion> {
     let fits = |name: &str| name.len() > prefix.len() && name.starts_with(prefix);
     let mut found: Vec<Completion> = fields::all()
-        .map(|field| (field.name, field.ty, field.doc))
-        .chain(PATHS.iter().map(|path| (path.path, FieldType::Any, path.doc)))
-        .filter(|(name, ..)| fits(name))
-        .map(|(name, ty, doc)| Completion {
-            text: name.into(),
+        .filter(|field| fits(field.name))
+        .map(|field| Completion {
+            text: field.name.into(),
             kind: CompletionKind::Field,
-            doc: doc_of(ty, doc),
+            doc: doc_of(field.ty, field.doc),
             replace: start..end,
         })
         .collect();
-    found.dedup_by(|a, b| a.text == b.text);
     let methods = FUNCTIONS.iter().filter(|function| function.is_method && function.name.starts_with(member));
     found.extend(methods.map(|function| Completion {
         text: format!("{}(", function.name),

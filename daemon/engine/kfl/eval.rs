@@ -4,6 +4,7 @@
 //! and `!` of that is true. So the order of operands never matters.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use compact_str::CompactString;
@@ -17,18 +18,33 @@ use super::select;
 use super::value::{self, Val};
 use super::work::Work;
 use crate::limits::kfl as limits;
-use crate::model::{Entry, FieldType, FieldValue};
+use crate::model::{Entry, FieldType, FieldValue, Value as Tree};
 
 /// One evaluation: the entry, the variables of macros, and the work that is left.
 pub(super) struct Env<'e> {
     entry: &'e Entry,
     locals: SmallVec<[Val<'e>; 2]>,
+    /// Documents that were read, for when they are asked again.
+    documents: SmallVec<[Document<'e>; 1]>,
     pub(super) work: Work,
+}
+
+/// A text of the entry read as JSON or XML.
+struct Document<'e> {
+    text: &'e [u8],
+    format: Format,
+    tree: Option<Rc<Tree>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Xml,
 }
 
 impl<'e> Env<'e> {
     pub(super) fn new(entry: &'e Entry) -> Self {
-        Self { entry, locals: SmallVec::new(), work: Work::new() }
+        Self { entry, locals: SmallVec::new(), documents: SmallVec::new(), work: Work::new() }
     }
 }
 
@@ -63,6 +79,11 @@ impl Pred {
                 }
                 otherwise.holds(env)
             }
+            Self::Int { source: Source::Get(get), operator, value } => match get(env.entry) {
+                FieldValue::Int(number) => holds_order(*operator, number.cmp(value)),
+                FieldValue::Missing => holds_order(*operator, 0.cmp(value)),
+                _ => false,
+            },
             Self::Int { source, operator, value } => match source.value(env) {
                 Val::Int(number) => holds_order(*operator, number.cmp(value)),
                 Val::Missing => holds_order(*operator, 0.cmp(value)),
@@ -88,6 +109,10 @@ impl Pred {
                     None => false,
                 }
             }
+            Self::Affix { term, wanted, at_end, octets } => match (term.value(env), octets) {
+                (Val::Ip(IpAddr::V4(ip)), Some(octets)) => ip.octets().starts_with(octets),
+                (value, _) => affixed(&value, wanted, *at_end, &mut env.work),
+            },
             Self::Find { term, finder } => {
                 let value = term.value(env);
                 let find = |text: &[u8]| finder.find(text).is_some();
@@ -181,6 +206,15 @@ fn on_texts(
         any = any.or(found);
     }
     any
+}
+
+fn affixed(value: &Val<'_>, wanted: &[u8], at_end: bool, work: &mut Work) -> bool {
+    let test = |text: &[u8]| if at_end { text.ends_with(wanted) } else { text.starts_with(wanted) };
+    match value {
+        Val::Str(text) => test(text.as_bytes()),
+        list if list.is_list() => on_texts(list, work, usize::MAX, &test) == Some(true),
+        other => other.text().is_some_and(|text| test(&text)),
+    }
 }
 
 fn text_test(test: TextTest, value: &Val<'_>, other: &Val<'_>, work: &mut Work) -> bool {
@@ -315,8 +349,8 @@ impl Term {
             Self::Map(items) => {
                 Val::Map(items.iter().map(|(key, value)| (key.value(env), value.value(env))).collect())
             }
-            Self::Json(inner) => read(&inner.value(env), &mut env.work, document::json),
-            Self::Xml(inner) => read(&inner.value(env), &mut env.work, document::xml),
+            Self::Json(inner) => read(&inner.value(env), Format::Json, env),
+            Self::Xml(inner) => read(&inner.value(env), Format::Xml, env),
             Self::Collect { list, slot, test, value } => collect(list, *slot, test, value, env),
             Self::Cond(branches, otherwise) => {
                 for (condition, value) in branches {
@@ -373,16 +407,35 @@ fn changed_text<'e>(
     Val::Text(change(&CompactString::from_utf8_lossy(part)))
 }
 
-fn read<'e>(value: &Val<'e>, work: &mut Work, parse: fn(&[u8]) -> Option<crate::model::Value>) -> Val<'e> {
-    // A body that its dissector already decoded needs no reading.
-    if let Val::Tree(_) = value {
-        return value.clone();
+fn read<'e>(value: &Val<'e>, format: Format, env: &mut Env<'e>) -> Val<'e> {
+    let borrowed = match value {
+        // A body that its dissector already decoded needs no reading.
+        Val::Tree(_) => return value.clone(),
+        Val::Str(text) => Some(text.as_bytes()),
+        Val::Bytes(bytes) => Some(*bytes),
+        _ => None,
+    };
+    let same = |known: &&Document<'e>| {
+        known.format == format && borrowed.is_some_and(|text| std::ptr::eq(known.text, text))
+    };
+    if let Some(known) = env.documents.iter().find(same) {
+        return known.tree.clone().map_or(Val::Missing, Val::Owned);
     }
     let Some(text) = value.text() else { return Val::Missing };
-    if !work.spend(1 + text.len() / limits::PARSE_BYTES_PER_UNIT) {
+    if !env.work.spend(1 + text.len() / limits::PARSE_BYTES_PER_UNIT) {
         return Val::Missing;
     }
-    parse(&text).map_or(Val::Missing, |tree| Val::Owned(Rc::new(tree)))
+    let tree = match format {
+        Format::Json => document::json(&text),
+        Format::Xml => document::xml(&text),
+    };
+    let tree = tree.map(Rc::new);
+    if let Some(text) = borrowed
+        && env.documents.len() < limits::DOCUMENTS
+    {
+        env.documents.push(Document { text, format, tree: tree.clone() });
+    }
+    tree.map_or(Val::Missing, Val::Owned)
 }
 
 fn collect<'e>(list: &'e Term, slot: usize, test: &'e Pred, value: &'e Term, env: &mut Env<'e>) -> Val<'e> {

@@ -321,7 +321,7 @@ fn braces<'a>(input: &mut Input<'a>) -> Parsed<'a, Expr> {
                 ExprKind::List(items.into_iter().map(|(item, _)| item).collect())
             } else {
                 return Err(easy::Error::Message(Info::Static(
-                    "either all items in braces have a value or none",
+                    "either all items in braces have a value or none: {\"a\": 1} or {1, 2}",
                 )));
             };
             Ok(Expr { span, kind })

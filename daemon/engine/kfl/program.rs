@@ -66,6 +66,14 @@ pub(super) enum Pred {
         term: Term,
         finder: Box<memmem::Finder<'static>>,
     },
+    /// Whether a text begins, or ends, with a constant.
+    Affix {
+        term: Term,
+        wanted: Box<[u8]>,
+        at_end: bool,
+        /// The octets that the constant spells (`192.168.`), for addresses.
+        octets: Option<Box<[u8]>>,
+    },
     /// A text test with any two terms.
     Test {
         test: TextTest,
@@ -190,6 +198,7 @@ impl Pred {
             }
             Self::Match { term, .. } => 50_u32.saturating_add(term.cost()),
             Self::Find { term, .. } => 10_u32.saturating_add(term.cost()),
+            Self::Affix { term, .. } => 3_u32.saturating_add(term.cost()),
             Self::Test { test, term, other } => {
                 let base: u32 = if *test == TextTest::Contains { 10 } else { 3 };
                 base.saturating_add(term.cost()).saturating_add(other.cost())

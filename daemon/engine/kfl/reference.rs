@@ -1,8 +1,8 @@
-//! Writes the generated part of docs/kfl.md: fields, well-known paths, functions.
+//! Writes the generated part of docs/kfl.md: fields and functions.
 
 use std::fmt::Write as _;
 
-use super::fields::{self, GROUPS, PATHS};
+use super::fields::{self, GROUPS};
 use super::functions::FUNCTIONS;
 use crate::model::{Field, FieldSource};
 
@@ -36,12 +36,7 @@ fn write_reference(out: &mut String) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    writeln!(out, "### Paths of messages\n")?;
-    writeln!(out, "Any path below `request` and `response` may be written; these are the usual ones.\n")?;
-    writeln!(out, "| Path | Meaning |\n|---|---|")?;
-    for path in PATHS {
-        writeln!(out, "| `{}` | {} |", path.path, cell(path.doc))?;
-    }
+    writeln!(out, "Any other path below `request` and `response` may be written as well.")?;
     for (title, is_method) in [("Methods", true), ("Functions", false)] {
         writeln!(out, "\n### {title}\n\n| Name | Meaning | Example |\n|---|---|---|")?;
         for function in FUNCTIONS.iter().filter(|function| function.is_method == is_method) {

@@ -89,7 +89,8 @@ impl Checker<'_> {
             FieldSource::Planned => Source::Nothing,
             FieldSource::Path(path) => {
                 let source = path_source(path);
-                if message_map && !rest.is_empty() && !matches!(rest[0].kind, SegmentKind::Method(..)) {
+                let goes_on = !matches!(rest, [] | [Segment { kind: SegmentKind::Method(..), .. }, ..]);
+                if field.ty == FieldType::Any || (message_map && goes_on) {
                     return self.path(source, rest, at, span);
                 }
                 source
@@ -199,6 +200,16 @@ impl Checker<'_> {
         if !found.is_empty() {
             error = error.hint(format!("did you mean {}?", found.join(", ")));
         }
+        let under = fields::all().filter(|field| field.name.ends_with(&format!(".{full}")));
+        let mut under: Vec<&str> = under.map(|field| field.name).collect();
+        under.retain(|field| !found.contains(field));
+        under.truncate(4);
+        if !under.is_empty() {
+            error = error.hint(format!("there is {}", under.join(", ")));
+        }
+        if names.is_empty() {
+            error = error.hint(format!("a text stands in quotes: \"{name}\""));
+        }
         error
     }
 }
@@ -219,7 +230,11 @@ fn dotted<'a>(name: &str, segments: &'a [Segment]) -> Vec<&'a str> {
 pub(super) fn path_source(path: &str) -> Source {
     let mut parts = path.split('.');
     let root = parts.next();
-    let steps = parts.map(|part| Step::Member { name: part.into(), alias: None }).collect();
+    let steps = parts.enumerate().map(|(depth, part)| {
+        let alias = if depth == 0 { Alias::of(part) } else { None };
+        Step::Member { name: part.into(), alias }
+    });
+    let steps = steps.collect();
     if root == Some("response") { Source::Response(steps) } else { Source::Request(steps) }
 }
 
@@ -278,15 +293,28 @@ fn select(base: Typed, step: Step, segment: &Segment, at: Span) -> Checked<Typed
 
 fn no_parts(segment: &Segment, kind: Kind) -> KflError {
     let what = match &segment.kind {
-        SegmentKind::Member(name) => format!("a {} has no member `{}`", kind.name(), name.text),
-        SegmentKind::Descend(name) => format!("a {} has no member `{}`", kind.name(), name.text),
-        _ => format!("a {} cannot be indexed", kind.name()),
+        SegmentKind::Member(name) | SegmentKind::Descend(name) => {
+            format!("{} has no member `{}`", with_article(kind), name.text)
+        }
+        _ => format!("{} cannot be indexed", with_article(kind)),
     };
     let error = KflError::new(segment.span, what);
     match &segment.kind {
         SegmentKind::Member(name) if functions::method(&name.text).is_some() => {
             error.hint(format!("{} is a method: .{}(...)", name.text, name.text))
         }
-        _ => error,
+        SegmentKind::Member(name) if kind == Kind::Bool => {
+            error.hint(format!("a flag is a condition by itself: write and {}", name.text))
+        }
+        _ if matches!(kind, Kind::Str | Kind::Bytes) => {
+            error.hint("a text has methods only: contains, startsWith, endsWith, matches, size, json")
+        }
+        _ => error.hint("compare it with something, such as == or >"),
     }
+}
+
+fn with_article(kind: Kind) -> String {
+    let name = kind.name();
+    let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {name}")
 }

@@ -140,10 +140,16 @@ pub(super) fn is_single(steps: &[Step]) -> bool {
 
 /// The part of `tree` that `steps` lead to; several become a list.
 pub(super) fn select<'e>(tree: &'e Value, steps: &[Step], work: &mut Work) -> Val<'e> {
-    if is_single(steps)
-        && let Some(value) = single(tree, steps)
-    {
+    // Steps that may lead to several values lead to none here.
+    if let Some(value) = single(tree, steps) {
         return Val::of(value);
+    }
+    // All items of a list are the list.
+    if let Some((Step::All, before)) = steps.split_last()
+        && let Some(list @ Value::List(items)) = single(tree, before)
+        && items.len() <= limits::SELECTED
+    {
+        return if items.is_empty() { Val::Missing } else { Val::of(list) };
     }
     let found = several(tree, steps, work);
     match (found.as_slice(), is_single(steps)) {

@@ -199,7 +199,9 @@ impl<'a> Lexer<'a> {
         }
         self.no_unit(start)?;
         let span = Span::new(start, self.at);
-        number.map(Tok::Int).ok_or_else(|| KflError::new(span, "number does not fit 64 bits"))
+        number.map(Tok::Int).ok_or_else(|| {
+            KflError::new(span, "number does not fit 64 bits").hint(format!("the largest is {}", i64::MAX))
+        })
     }
 
     /// `5m` is a mistake for `duration("5m")`, and `5abc` for something else.

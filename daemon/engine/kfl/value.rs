@@ -19,6 +19,47 @@ pub(super) enum Text<'a> {
 }
 
 impl Text<'_> {
+    /// An address. The usual kind is written here, which is ten times as fast as its `Display`.
+    fn address(ip: IpAddr) -> Option<Self> {
+        let IpAddr::V4(ip) = ip else { return Self::written(ip) };
+        let mut short = Short([0; 48], 0);
+        for (index, octet) in ip.octets().into_iter().enumerate() {
+            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+            let first = if octet >= 100 {
+                0
+            } else if octet >= 10 {
+                1
+            } else {
+                2
+            };
+            if index > 0 {
+                short.push(b".")?;
+            }
+            short.push(digits.get(first..)?)?;
+        }
+        Some(Self::Short(short.0, short.1))
+    }
+
+    /// A whole number.
+    fn number(number: i64) -> Option<Self> {
+        let (mut digits, mut start) = ([0_u8; 20], 20);
+        let mut rest = number.unsigned_abs();
+        loop {
+            start -= 1;
+            *digits.get_mut(start)? = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        let mut short = Short([0; 48], 0);
+        if number < 0 {
+            short.push(b"-")?;
+        }
+        short.push(digits.get(start..)?)?;
+        Some(Self::Short(short.0, short.1))
+    }
+
     fn written(value: impl fmt::Display) -> Option<Self> {
         let mut short = Short([0; 48], 0);
         write!(short, "{value}").ok()?;
@@ -40,12 +81,18 @@ impl Deref for Text<'_> {
 /// A place to write a short text to; what does not fit is an error.
 struct Short([u8; 48], usize);
 
+impl Short {
+    fn push(&mut self, text: &[u8]) -> Option<()> {
+        let end = self.1 + text.len();
+        self.0.get_mut(self.1..end)?.copy_from_slice(text);
+        self.1 = end;
+        Some(())
+    }
+}
+
 impl fmt::Write for Short {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.1 + text.len();
-        self.0.get_mut(self.1..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.1 = end;
-        Ok(())
+        self.push(text.as_bytes()).ok_or(fmt::Error)
     }
 }
 
@@ -209,10 +256,10 @@ impl<'e> Val<'e> {
             Self::Bytes(bytes) => Text::Ref(bytes),
             Self::Null => Text::Ref(b"null"),
             Self::Bool(flag) => Text::Ref(if *flag { b"true" } else { b"false" }),
-            Self::Int(number) => return Text::written(number),
+            Self::Int(number) => return Text::number(*number),
             Self::Float(number) => return Text::written(float_text(*number)),
-            Self::Ip(ip) => return Text::written(ip),
-            Self::Time(nanos) | Self::Duration(nanos) => return Text::written(nanos / 1_000_000),
+            Self::Ip(ip) => return Text::address(*ip),
+            Self::Time(nanos) | Self::Duration(nanos) => return Text::number(nanos / 1_000_000),
             // An element of an XML document that has attributes is still its text.
             _ => Text::Ref(self.tree()?.get("#text")?.as_str()?.as_bytes()),
         })

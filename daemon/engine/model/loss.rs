@@ -61,6 +61,7 @@ drop_reasons! {
     ShardQueueFull, "shard_queue_full", Pipeline, "packets dropped before dissection because the shard was busy";
     ConnectionLimit, "connection_limit", Pipeline, "connections evicted because the flow table was full";
     ReassemblyLimit, "reassembly_limit", Pipeline, "bytes given up because the out-of-order buffer was full";
+    OutOfWindow, "out_of_window", Pipeline, "TCP segments ignored because the receiving socket would not take them: forged or stray";
     SequenceHole, "sequence_hole", Pipeline, "bytes that never arrived in a captured packet";
     DissectorBusy, "dissector_limit", Pipeline, "messages given up because a dissector's limit was reached";
     Paused, "dissection_paused", Pipeline, "packets counted but not dissected because dissection is paused";

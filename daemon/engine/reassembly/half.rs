@@ -135,7 +135,8 @@ impl Half {
         self.settle(direction, self.next, at, out);
     }
 
-    /// The receiver has everything before `ack`.
+    /// Everything before `ack` was sent, and nobody will send it again: the receiver has it, or the sender's
+    /// own socket went on behind it.
     pub(super) fn acknowledge(&mut self, ack: SeqNumber, at: Timestamp) {
         if self.state != State::Open || !ack.after(self.next) || ack.distance(self.next) > MAX_JUMP {
             return;

@@ -37,6 +37,10 @@ pub struct Segment<'a> {
     pub len_on_wire: u32,
     /// When it was seen.
     pub at: Timestamp,
+    /// The sender's own socket showed it: all bytes before it were sent.
+    pub sent_here: bool,
+    /// Its acknowledgement is believed.
+    pub ack_counts: bool,
 }
 
 /// Both directions of one connection.
@@ -75,7 +79,10 @@ impl Reassembler {
         if header.flags.has(TcpFlags::FIN) {
             self.half(direction).fin(direction, first_byte + segment.len_on_wire, segment.at, out);
         }
-        if let Some(ack) = header.acknowledged() {
+        if segment.sent_here {
+            self.half(direction).acknowledge(first_byte, segment.at);
+        }
+        if let Some(ack) = header.acknowledged().filter(|_| segment.ack_counts) {
             self.half(direction.flipped()).acknowledge(ack, segment.at);
         }
         // A hole may be overdue by the time of the records while nobody calls `advance`.

@@ -62,7 +62,14 @@ impl Rig {
         at: u64,
     ) {
         let header = TcpHeader { seq: SeqNumber(seq), ack: SeqNumber(ack), flags, ..TcpHeader::default() };
-        let segment = Segment { header: &header, payload, len_on_wire: wire as u32, at: ms(at) };
+        let segment = Segment {
+            header: &header,
+            payload,
+            len_on_wire: wire as u32,
+            at: ms(at),
+            sent_here: false,
+            ack_counts: true,
+        };
         self.reassembler.segment(dir, &segment, &self.limits, &mut self.seen);
     }
 

@@ -5,9 +5,9 @@ use compact_str::CompactString;
 use super::endpoints::Endpoints;
 use super::{FlowInfo, FlowState, FlowTraffic, Sink};
 use crate::dissect::{Carrier, End, Input, ProtocolInfo, Session, Transaction};
-use crate::flow::{RoutedPacket, TcpMetrics};
+use crate::flow::{Fit, RoutedPacket, TcpMetrics};
 use crate::limits::Limits;
-use crate::model::{ConnectionId, Direction, DropReason, L4, Timestamp};
+use crate::model::{ConnectionId, Direction, DropReason, Hook, L4, Timestamp};
 use crate::reassembly::{Reassembler, Segment, StreamSink};
 use crate::wire::{TcpFlags, TcpHeader};
 
@@ -115,6 +115,10 @@ impl Connection {
             let traffic = if routed.direction == Direction::ToServer { up } else { down };
             traffic.packets += 1;
             traffic.bytes += u64::from(routed.packet.wire_len);
+        }
+        if routed.fit == Fit::Nothing {
+            turn.sink.loss(DropReason::OutOfWindow, 1);
+            return;
         }
         if let (Some(header), Some(tcp)) = (routed.headers.tcp(), &mut self.tcp) {
             let hook = routed.packet.cookie.is_known().then_some(routed.packet.hook);
@@ -228,7 +232,14 @@ impl Connection {
             self.skip_paused(at, turn);
             return;
         }
-        let segment = Segment { header, payload, len_on_wire: routed.headers.payload_len_on_wire, at };
+        let segment = Segment {
+            header,
+            payload,
+            len_on_wire: routed.headers.payload_len_on_wire,
+            at,
+            sent_here: routed.packet.cookie.is_known() && routed.packet.hook == Hook::Egress,
+            ack_counts: routed.fit == Fit::Whole,
+        };
         self.with_stream(turn, |reassembler, feed| {
             let limits = feed.limits;
             reassembler.segment(routed.direction, &segment, limits, feed);

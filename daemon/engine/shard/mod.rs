@@ -83,6 +83,9 @@ impl Shard {
         if let Some(replaced) = routed.replaces {
             self.evict(replaced, at, sink);
         }
+        if let Some(absorbed) = routed.absorbed {
+            self.absorb(absorbed);
+        }
         let slot = match self.slots.get(&routed.connection) {
             Some(slot) => *slot,
             None => self.open(&routed, sink),
@@ -178,6 +181,15 @@ impl Shard {
             self.remove(*slot, End::Expired, at, sink);
         }
         sink.loss(DropReason::ConnectionLimit, 1);
+    }
+
+    /// Drops a connection whose calls come out of another one.
+    fn absorb(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.remove(&id)
+            && let Some(connection) = self.connections.remove(slot)
+        {
+            self.deadlines.disarm(slot, connection.armed);
+        }
     }
 
     fn remove(&mut self, slot: u32, end: End, at: Timestamp, sink: &mut dyn Sink) {

@@ -107,7 +107,12 @@ impl Http1 {
     fn lost(&mut self, direction: Direction, bytes: u64) {
         match direction {
             Direction::ToServer => self.matcher.lost_requests(bytes),
-            Direction::ToClient => self.matcher.lost_responses(bytes),
+            Direction::ToClient => {
+                // The response that was in a hurry is gone.
+                self.hurry = false;
+                self.patience = None;
+                self.matcher.lost_responses(bytes);
+            }
         }
     }
 
@@ -305,9 +310,12 @@ impl Http1 {
     /// A response without any known request waits a moment: its request may lie behind a hole that
     /// reassembly has not given up yet.
     fn must_wait(&mut self, at: Timestamp, limits: &Limits) -> bool {
-        let waits = self.matcher.is_early() && !self.hurry && !matches!(self.requests.state, State::Ended);
+        let (early, doubtful) = (self.matcher.is_early(), self.matcher.is_doubtful());
+        let waits = (early || doubtful) && !self.hurry && !matches!(self.requests.state, State::Ended);
         if waits {
-            let patience = limits.hole_patience.saturating_mul(2);
+            // The response acknowledges its request, so a hole there is given up soon.
+            let hole = if early { limits.hole_patience } else { limits.acked_hole_patience };
+            let patience = hole.saturating_mul(2);
             self.patience.get_or_insert(self.responses.since.unwrap_or(at).plus(patience));
         } else {
             self.patience = None;

@@ -92,6 +92,8 @@ pub(super) struct Matcher {
     /// Capture began mid-stream and nothing was matched yet.
     initial: bool,
     lost_responses: bool,
+    /// Requests may be missing behind the last one that is known.
+    lost_since_ask: bool,
     request_gap: u64,
     response_gap: u64,
     /// The client was seen sending a request before an earlier one was answered.
@@ -123,6 +125,7 @@ impl Matcher {
             _ => {}
         }
         self.last_was_response = Some(false);
+        self.lost_since_ask = false;
         self.next_id += 1;
         self.slots.push_back(Exchange {
             id: self.next_id,
@@ -160,6 +163,12 @@ impl Matcher {
         self.slots.is_empty() && !self.initial
     }
 
+    /// Whether a response that began now would better wait until it is known whether requests are missing
+    /// too: after a hole among the responses it may answer one that nobody saw.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.lost_responses && !self.lost_since_ask && !self.initial
+    }
+
     /// The exchange that a final response answers, `start` being its first byte. One without a request
     /// says why.
     pub(super) fn claim(&mut self, start: Timestamp, shown: &mut Vec<Exchange>) -> Exchange {
@@ -185,7 +194,9 @@ impl Matcher {
         let candidates = self.slots.iter().take_while(|slot| slot.start <= start).count();
         let takes_turns = !self.pipelined && self.turns > self.overlaps.saturating_mul(2);
         let first = self.initial && candidates == 1 && !self.pipelined && !self.lost_responses;
-        let certain = candidates > 0 && (takes_turns || first);
+        // With both an answer and later requests missing, it may be the answer to one of those.
+        let ambiguous = self.lost_responses && self.lost_since_ask;
+        let certain = candidates > 0 && (takes_turns || first) && !ambiguous;
         for _ in 0..candidates - usize::from(certain) {
             self.drop_unmatched(shown);
         }
@@ -253,6 +264,7 @@ impl Matcher {
     /// Requests are missing after those that are known.
     pub(super) fn lost_requests(&mut self, bytes: u64) {
         self.sure = Some(self.sure.map_or(self.slots.len(), |sure| sure.min(self.slots.len())));
+        self.lost_since_ask = true;
         self.request_gap = self.request_gap.saturating_add(bytes);
         self.last_was_response = None;
     }

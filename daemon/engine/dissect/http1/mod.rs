@@ -16,7 +16,7 @@ mod params;
 mod parser;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use self::parser::Start;
 use super::{

@@ -195,6 +195,14 @@ fn shown_all(transactions: &[Transaction]) -> Vec<Json> {
     transactions.iter().map(shown).collect()
 }
 
+/// What the golden conversations give, with their names, for tests of what comes after dissection.
+pub(crate) fn golden_transactions() -> Vec<(String, Transaction)> {
+    let named = |(name, script): (String, Script)| {
+        script.play(|len| len).into_iter().map(move |transaction| (name.clone(), transaction))
+    };
+    scripts().into_iter().flat_map(named).collect()
+}
+
 fn golden_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dissect/http1/golden")
 }

@@ -38,7 +38,7 @@ macro_rules! peers {
 }
 
 /// Rows per end.
-const ROWS: usize = 26;
+const ROWS: usize = 27;
 
 peers! {
     "ip" Str "Address." r#"ip.startsWith("192.168.")"# => |peer| FieldValue::Ip(peer.addr.ip);
@@ -88,6 +88,8 @@ peers! {
         => |peer| FieldValue::Int(peer.socket.0 as i64);
     "uid" Int "Same as `process.uid`." "uid == 0"
         => |peer| process(peer, |process| FieldValue::Int(process.uid.map_or(-1, i64::from)));
+    "netns" Int "Same as `process.netns`." "netns == 4026531840"
+        => |peer| process(peer, |process| FieldValue::Int(i64::from(process.netns)));
     "cgroup" Str "Same as `process.cgroup`." r#"cgroup.contains("kubepods")"#
         => |peer| process(peer, |process| FieldValue::Str(&process.cgroup));
 }

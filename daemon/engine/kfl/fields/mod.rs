@@ -17,8 +17,6 @@ use std::sync::LazyLock;
 use crate::dissect::registry;
 use crate::model::Field;
 
-pub(super) use paths::PATHS;
-
 /// Rows that belong together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group {
@@ -44,6 +42,7 @@ pub(super) static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
         loose: false,
         fields: protocol.fields,
     }));
+    groups.push(Group { title: "Parts of messages", loose: true, fields: paths::FIELDS });
     groups.extend(planned::GROUPS);
     groups
 });

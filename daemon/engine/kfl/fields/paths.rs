@@ -1,57 +1,38 @@
-//! Well-known paths below `request` and `response`, for completion and documentation.
+//! Parts of messages that protocols without a dissector of their own name, and names for parts of any.
 //!
-//! Any path below the two is allowed; these are the ones worth proposing.
+//! Any path below `request` and `response` may be asked; a row makes it known to completion and docs.
 
-/// A path, what it is, and which protocols have it.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::kfl) struct PathDoc {
-    pub(in crate::kfl) path: &'static str,
-    pub(in crate::kfl) doc: &'static str,
-}
+use crate::model::{Field, FieldSource, FieldType};
 
 macro_rules! paths {
-    ($($path:literal $doc:literal;)*) => { &[$(PathDoc { path: $path, doc: $doc },)*] };
+    ($($path:literal $doc:literal $example:literal;)*) => {
+        &[$(Field {
+            name: $path,
+            ty: FieldType::Any,
+            source: FieldSource::Path($path),
+            doc: $doc,
+            example: $example,
+        },)*]
+    };
 }
 
-/// The paths, sorted by protocol.
-pub(in crate::kfl) const PATHS: &[PathDoc] = paths! {
-    "request.method" "HTTP method.";
-    "request.url" "HTTP path and query.";
-    "request.targetUri" "HTTP request target as written.";
-    "request.path" "HTTP path.";
-    "request.pathSegments" "HTTP path split at `/`: `request.pathSegments[1]`, from 0.";
-    "request.query" "HTTP query parameters: `request.query.a`, `request.query[\"a\"]`.";
-    "request.queryString" "HTTP query parameters.";
-    "request.httpVersion" "`HTTP/1.1`.";
-    "request.bodySize" "Bytes of the HTTP request body.";
-    "request.headersSize" "Bytes of the HTTP request head.";
-    "request.postData.text" "HTTP request body.";
-    "request.postData.mimeType" "Content type of the HTTP request body.";
-    "request.postData.params" "Form fields of the HTTP request body.";
-    "request.body" "Request body, whatever the protocol calls it.";
-    "response.status" "HTTP status code.";
-    "response.statusText" "HTTP reason phrase.";
-    "response.httpVersion" "`HTTP/1.1`.";
-    "response.bodySize" "Bytes of the HTTP answer body.";
-    "response.headersSize" "Bytes of the HTTP answer head.";
-    "response.redirectURL" "HTTP redirect target.";
-    "response.content.text" "HTTP answer body.";
-    "response.content.mimeType" "Content type of the HTTP answer body.";
-    "response.content.size" "Bytes of the decoded HTTP answer body.";
-    "response.content.encoding" "`base64` where JSON carries the body so.";
-    "response.body" "Answer body, whatever the protocol calls it.";
-    "request.command" "Redis command.";
-    "request.key" "Redis key.";
-    "request.value" "Redis value.";
-    "response.value" "Redis answer.";
-    "request.apiKeyName" "Kafka API.";
-    "request.clientID" "Kafka client.";
-    "request.payload" "Kafka request body.";
-    "response.payload" "Kafka answer body.";
-    "request.queue" "AMQP queue.";
-    "request.exchange" "AMQP exchange.";
-    "request.routingKey" "AMQP routing key.";
-    "request.questions" "DNS questions: `request.questions[0].name`.";
-    "response.answers" "DNS answers.";
-    "response.code" "DNS response code.";
+/// The rows; those of a protocol move to its dissector when there is one.
+pub(super) const FIELDS: &[Field] = paths! {
+    "request.query" "HTTP query parameters: `request.query.a`, `request.query[\"a\"]`." "request.query.a > 42";
+    "request.body" "Request body, whatever the protocol calls it." r#"request.body.contains("x")"#;
+    "response.body" "Answer body, whatever the protocol calls it." "response.body.json().user.id == 7";
+    "request.command" "Redis command." r#"request.command == "GET""#;
+    "request.key" "Redis key." r#"request.key == r"^session:""#;
+    "request.value" "Redis value." r#"request.value.contains("x")"#;
+    "response.value" "Redis answer." r#"response.value == "OK""#;
+    "request.apiKeyName" "Kafka API." r#"request.apiKeyName == "Produce""#;
+    "request.clientID" "Kafka client." r#"request.clientID == "app""#;
+    "request.payload" "Kafka request body." r#"request.payload.topics[0].topic == "orders""#;
+    "response.payload" "Kafka answer body." "response.payload.errorCode == 2";
+    "request.queue" "AMQP queue." r#"request.queue.startsWith("test")"#;
+    "request.exchange" "AMQP exchange." r#"request.exchange == "orders""#;
+    "request.routingKey" "AMQP routing key." r#"request.routingKey == "a.b""#;
+    "request.questions" "DNS questions: `request.questions[0].name`." r#"request.questions[0].name == "a.com""#;
+    "response.answers" "DNS answers." "size(response.answers) > 1";
+    "response.code" "DNS response code." r#"response.code == "NXDOMAIN""#;
 };

@@ -464,7 +464,7 @@ fn a_bare_path_of_unknown_root_is_refused_with_a_reason() {
 }
 
 /// All 112 filters of the second dialect, as the documents print them.
-const KFL2: &[&str] = &[
+pub(super) const KFL2: &[&str] = &[
     "",
     "http",
     "!http",

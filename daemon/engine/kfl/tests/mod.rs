@@ -3,7 +3,9 @@
 mod examples;
 mod language;
 mod properties;
+mod real;
 pub(super) mod sample;
+mod table;
 
 use super::{Context, Filter, KflError};
 use crate::model::{Entry, Timestamp};

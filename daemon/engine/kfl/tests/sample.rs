@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
+use crate::dissect::{Carrier, End, Input, Session, Transaction};
+use crate::limits::Limits;
 use crate::model::{
-    AddrPort, CaptureInfo, CaptureSource, ConnectionId, Entry, EntryId, Map, NodeInfo, Peer, Process,
-    ProtocolKey, SocketCookie, Timestamp, Timing, Value,
+    AddrPort, CaptureInfo, CaptureSource, ConnectionId, Direction, Entry, EntryId, Map, NodeInfo, Peer,
+    Process, ProtocolKey, SocketCookie, Timestamp, Timing, Value,
 };
 
 /// The message tree of a JSON text; a text under `"bytes:..."` becomes bytes.
@@ -95,29 +97,49 @@ pub(in crate::kfl) fn entry(protocol: &'static str, request: Json, response: Jso
     Entry { request: tree(&request), response: tree(&response), ..bare(protocol) }
 }
 
-/// An HTTP call with the given facts.
+/// An entry around what a dissector found.
+pub(in crate::kfl) fn dissected(call: Transaction) -> Entry {
+    Entry {
+        protocol: call.protocol,
+        method: call.method,
+        summary: call.summary,
+        status: call.status,
+        request: call.request,
+        response: call.response,
+        error: call.error,
+        events: call.events,
+        ..bare("http")
+    }
+}
+
+/// What the golden conversations of HTTP/1 give, with their names.
+pub(in crate::kfl) fn golden() -> Vec<(String, Entry)> {
+    let calls = crate::dissect::http1::tests::golden_transactions();
+    calls.into_iter().map(|(name, call)| (name, dissected(call))).collect()
+}
+
+/// An HTTP call with the given facts, as the dissector makes it out of bytes.
 pub(in crate::kfl) fn http(method: &str, url: &str, status: i64, headers: Json) -> Entry {
-    let path = url.split('?').next().unwrap_or_default();
-    let query: serde_json::Map<String, Json> = url
-        .split_once('?')
-        .map(|(_, query)| query.split('&').filter_map(|pair| pair.split_once('=')))
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.to_owned(), json!(value)))
-        .collect();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let request = json!({
-        "method": method, "url": url, "targetUri": url, "path": path, "pathSegments": segments,
-        "httpVersion": "HTTP/1.1", "headers": headers, "cookies": {"session": "abc"}, "queryString": query,
-        "headersSize": 120, "bodySize": 11,
-        "postData": {"mimeType": "application/json", "params": [], "text": "{\"a\":{\"b\":5}}"},
-    });
-    let response = json!({
-        "status": status, "statusText": "X", "httpVersion": "HTTP/1.1",
-        "headers": {"Content-Type": "application/json", "y": "b"}, "cookies": {}, "headersSize": 90, "bodySize": 60,
-        "redirectURL": "",
-        "content": {"size": 60, "mimeType": "application/json", "encoding": "base64",
-            "text": "bytes:{\"some\":{\"path\":\"somevalue\"},\"user\":{\"id\":7,\"tags\":[\"x\",\"y\"]},\"n\":1.5}"},
-    });
-    Entry { method: method.into(), summary: path.into(), status, ..entry("http", request, response) }
+    let body = r#"{"a":{"b":5}}"#;
+    let mut lines = String::new();
+    for (name, value) in headers.as_object().into_iter().flatten() {
+        lines.extend([name.as_str(), ": ", value.as_str().expect("a text"), "\r\n"]);
+    }
+    let request = format!(
+        "{method} {url} HTTP/1.1\r\n{lines}Cookie: session=abc\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = r#"{"some":{"path":"somevalue"},"user":{"id":7,"tags":["x","y"]},"n":1.5}"#;
+    let response = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\ny: b\r\nContent-Length: {}\r\n\r\n{answer}",
+        answer.len()
+    );
+    let (limits, mut out) = (Limits::default(), Vec::new());
+    let mut session = Session::new(Carrier::Stream, 80, true);
+    for (direction, bytes) in [(Direction::ToServer, &request), (Direction::ToClient, &response)] {
+        session.feed(direction, Input::Bytes(bytes.as_bytes()), Timestamp(1), &limits, &mut out);
+    }
+    session.close(End::Closed, Timestamp(2), &limits, &mut out);
+    assert_eq!(out.len(), 1, "one call of {method} {url}");
+    dissected(out.remove(0))
 }
