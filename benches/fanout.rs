@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use remora::api::{
-    Access, AccessConfig, Api, Caller, Control, ControlError, History, ListenConfig, Page, Role, Server, Span,
-    Stretch, Tokens, schema,
+    Access, AccessConfig, Api, Caller, Control, ControlError, History, ListenConfig, Page, Role, Server,
+    Span, Stretch, Tokens, schema,
 };
 use remora::engine::kfl::{Context, Filter};
 use remora::engine::model::{
-    AddrPort, CaptureInfo, ConnectionId, DropReason, Entry, EntryId, Map, NodeInfo, Peer, ProtocolKey, Timestamp,
-    Timing, Value,
+    AddrPort, CaptureInfo, ConnectionId, DropReason, Entry, EntryId, Map, NodeInfo, Peer, ProtocolKey,
+    Timestamp, Timing, Value,
 };
 use remora::runtime::Shutdown;
 use remora::runtime::activation::Listeners;
@@ -52,10 +52,22 @@ fn main() {
     println!("{rate} entries/s for {seconds} s to {count} subscribers with {count} different filters");
     println!(
         "{:28} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8}",
-        "each filter matches", "frames/s", "MB/s", "lost", "unread", "p50 ms", "p99 ms", "server", "clients", "RSS", "queued"
+        "each filter matches",
+        "frames/s",
+        "MB/s",
+        "lost",
+        "unread",
+        "p50 ms",
+        "p99 ms",
+        "server",
+        "clients",
+        "RSS",
+        "queued"
     );
     let idle = |_| "/nothing/".to_owned();
-    run("nothing", rate, seconds, count, |index| format!("{} and request.path.startsWith(\"{}\")", base(index), idle(index)));
+    run("nothing", rate, seconds, count, |index| {
+        format!("{} and request.path.startsWith(\"{}\")", base(index), idle(index))
+    });
     run("2 % (own tenant)", rate, seconds, count, |index| format!("http and {}", tenant(index)));
     run("10 % (five tenants)", rate, seconds, count, |index| {
         let tenants: Vec<String> = (0..5).map(|step| tenant(index + step * 7)).collect();
@@ -86,13 +98,15 @@ fn run(name: &str, rate: usize, seconds: usize, count: usize, filter: impl Fn(us
     let filters: Vec<String> = (0..count).map(filter).collect();
     let folder = tempfile::tempdir().expect("folder");
     let socket = folder.path().join("remora.sock");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(API_THREADS).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(API_THREADS).enable_all().build();
     let runtime = runtime.expect("runtime");
     let drops = Arc::new(Drops::new());
     let config = TapConfig { group_bytes: 64 << 20, subscriber_bytes: 64 << 20, ..TapConfig::default() };
     let tap = Tap::new(config, Arc::clone(&drops));
     let shutdown = Shutdown::new();
-    let listen = ListenConfig { unix: Some(socket.clone()), group: None, tcp: Vec::new(), allow_plaintext: false };
+    let listen =
+        ListenConfig { unix: Some(socket.clone()), group: None, tcp: Vec::new(), allow_plaintext: false };
     let serving = {
         let _inside = runtime.enter();
         let server = Server::bind(&listen, Listeners::default()).expect("bind");
@@ -145,7 +159,11 @@ fn run(name: &str, rate: usize, seconds: usize, count: usize, filter: impl Fn(us
         cpu.1 / took * 100.0,
         published.rss_mib,
         published.rss_mib - published.rss_before,
-        if published.late > 0.05 { format!("  published {:.0} % late", published.late * 100.0) } else { String::new() },
+        if published.late > 0.05 {
+            format!("  published {:.0} % late", published.late * 100.0)
+        } else {
+            String::new()
+        },
     );
 }
 
@@ -218,7 +236,11 @@ fn template(tenant: usize) -> Entry {
     response.put("status", 200_i64);
     response.put("headers", headers("Server", "ETag"));
     response.put("content", content);
-    let peer = |port| Peer { addr: AddrPort::new([127, 0, 0, 1].into(), port), name: "shop".into(), ..Peer::default() };
+    let peer = |port| Peer {
+        addr: AddrPort::new([127, 0, 0, 1].into(), port),
+        name: "shop".into(),
+        ..Peer::default()
+    };
     Entry {
         id: EntryId { node: "host-a".into(), stream: "17c-1".into(), index: 0 },
         seq: 0,

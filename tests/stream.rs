@@ -235,7 +235,10 @@ fn root_server_sent_events_go_on_behind_the_last_one() {
     call(&nginx, 0..6);
     live.take(6);
     let events = |headers: &[&str]| -> Vec<(String, String)> {
-        let url = format!("http://localhost/api/v1/stream?from=1&fields=request.path&kfl=dst.port=={}%20and%20limit(3)", nginx.port);
+        let url = format!(
+            "http://localhost/api/v1/stream?from=1&fields=request.path&kfl=dst.port=={}%20and%20limit(3)",
+            nginx.port
+        );
         let output = Command::new("curl")
             .args(["-sS", "-N", "--unix-socket"])
             .arg(daemon.socket())

@@ -125,7 +125,9 @@ impl Look {
         let packed = match (self.shape, self.slot) {
             (Shape::Full, Some(_)) => rmp_serde::to_vec_named(&present::Full { entry, view: &self.view }),
             (Shape::Base, Some(_)) => rmp_serde::to_vec_named(&present::Base { entry, view: &self.view }),
-            _ => rmp_serde::to_vec_named(&serde_json::from_str::<Json>(&self.write(entry)).unwrap_or_default()),
+            _ => {
+                rmp_serde::to_vec_named(&serde_json::from_str::<Json>(&self.write(entry)).unwrap_or_default())
+            }
         };
         packed.unwrap_or_default().into()
     }

@@ -78,7 +78,12 @@ struct Replay {
 
 impl Feed {
     /// Subscribes, or begins with the history.
-    pub(super) fn open(api: Arc<Api>, filter: Filter, start: Start, notices: bool) -> Result<Self, FeedError> {
+    pub(super) fn open(
+        api: Arc<Api>,
+        filter: Filter,
+        start: Start,
+        notices: bool,
+    ) -> Result<Self, FeedError> {
         let (ready, stream) = (VecDeque::new(), None);
         let mut feed = Self { api, filter, notices, ready, replay: None, stream, given: 0 };
         let (mut next, since) = match start {
@@ -90,7 +95,11 @@ impl Feed {
         if next.is_some_and(|next| next > newest.saturating_add(1)) {
             // No such entry was ever published: the store was emptied, and numbers began anew.
             let detail = "no entry has come this far: numbering began anew, here is everything that is kept";
-            feed.tell(Notice::Missing { after: newest, before: next.unwrap_or(0), detail: detail.to_owned() });
+            feed.tell(Notice::Missing {
+                after: newest,
+                before: next.unwrap_or(0),
+                detail: detail.to_owned(),
+            });
             next = Some(0);
         }
         match (next, feed.api.history.newest_seq()) {
@@ -161,7 +170,7 @@ impl Feed {
         match replay.edge {
             None if readable >= replay.next.saturating_add(CLOSE) => self.read_until(readable),
             None => self.subscribe()?,
-            Some((edge, _)) if replay.next > edge => self.arrive(edge)?,
+            Some((edge, _)) if replay.next > edge => self.arrive(edge),
             Some((edge, _)) if readable >= replay.next => self.read_until(edge.min(readable)),
             Some((_, patience)) if Instant::now() < patience => sleep(READABLE_STEP).await,
             Some((edge, _)) => {
@@ -218,14 +227,12 @@ impl Feed {
     }
 
     /// The history is read: from here on it is live.
-    fn arrive(&mut self, edge: u64) -> Result<(), FeedError> {
+    fn arrive(&mut self, edge: u64) {
         self.replay = None;
         if let Some(stream) = &mut self.stream {
-            let waiting = self.ready.iter().filter(|item| matches!(item, Item::Entry(_))).count() as u64;
-            stream.go_on_after(edge, self.given + waiting);
+            stream.go_on_after(edge, self.given);
         }
         self.tell(Notice::Live { seq: edge });
-        Ok(())
     }
 
     fn go_live(&mut self) -> Result<(), FeedError> {

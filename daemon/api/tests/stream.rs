@@ -261,7 +261,10 @@ async fn a_limit_counts_history_and_what_happens_together() {
     assert_eq!(text(&mut socket).await["seq"], 4);
     assert_eq!(closed(&mut socket).await.0, CloseCode::Normal);
     let mut socket = connect(&served, "/api/ws?from=1&q=limit(2)").await;
-    assert_eq!((text(&mut socket).await["seq"].clone(), text(&mut socket).await["seq"].clone()), (json!(1), json!(2)));
+    assert_eq!(
+        (text(&mut socket).await["seq"].clone(), text(&mut socket).await["seq"].clone()),
+        (json!(1), json!(2))
+    );
     assert_eq!(closed(&mut socket).await.0, CloseCode::Normal);
 }
 
@@ -289,7 +292,8 @@ async fn selected_fields_come_alone_and_redacted_values_stay_hidden() {
     let mut base = connect(&served, "/api/ws?fields=summary,status&q=").await;
     subscribed(&served, 2).await;
     served.tap.publish(&[entry(1, "/a", 200)]);
-    let wanted = json!({ "seq": 1, "request": { "path": "[REDACTED]", "headers": { "Host": "shop.example" } } });
+    let wanted =
+        json!({ "seq": 1, "request": { "path": "[REDACTED]", "headers": { "Host": "shop.example" } } });
     assert_eq!(text(&mut socket).await, wanted);
     assert_eq!(text(&mut base).await, json!({ "summary": "/a", "status": 200 }));
 }
@@ -359,9 +363,17 @@ async fn server_sent_events_have_ids_and_go_on_behind_the_last_one() {
     served.fake.stored.lock().unwrap().extend(batch);
     let path = "/api/v1/stream?kfl=response.status%20%3D%3D%20500&from=1&fields=response.status";
     let first = events(&served, path, None, 5).await;
-    let wanted: Vec<_> =
-        (1..=5).map(|index| (format!("id: {}", index * 2), json!({ "response": { "status": 500 } }))).collect();
-    assert_eq!(first.iter().map(|(id, data)| (id.trim_start_matches(": entries follow\n\n").to_owned(), data.clone())).take(5).collect::<Vec<_>>(), wanted);
+    let wanted: Vec<_> = (1..=5)
+        .map(|index| (format!("id: {}", index * 2), json!({ "response": { "status": 500 } })))
+        .collect();
+    assert_eq!(
+        first
+            .iter()
+            .map(|(id, data)| (id.trim_start_matches(": entries follow\n\n").to_owned(), data.clone()))
+            .take(5)
+            .collect::<Vec<_>>(),
+        wanted
+    );
     let second = events(&served, path, Some("10"), 10).await;
     let ids: Vec<_> = second.iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(ids, (6..=15).map(|index| format!("id: {}", index * 2)).collect::<Vec<_>>());
@@ -377,5 +389,8 @@ async fn a_cursor_of_another_numbering_is_told_and_everything_kept_comes() {
     served.fake.stored.lock().unwrap().extend(batch);
     let mut socket = connect(&served, "/api/ws?from=seq:9000&notices=1&q=").await;
     assert_eq!(text(&mut socket).await["notice"]["type"], "missing");
-    assert_eq!((text(&mut socket).await["seq"].clone(), text(&mut socket).await["seq"].clone()), (json!(1), json!(2)));
+    assert_eq!(
+        (text(&mut socket).await["seq"].clone(), text(&mut socket).await["seq"].clone()),
+        (json!(1), json!(2))
+    );
 }

@@ -244,7 +244,9 @@ fn oldest_first_gives_a_span_across_blocks_fragments_and_tail() {
         reader.oldest_first(from, until, &mut visit, &|_| false).unwrap();
         seen
     };
-    for (from, until) in [(0, u64::MAX), (1, 1), (5, 2505), (999, 1002), (2450, 2510), (2505, 2507), (2510, 9999)] {
+    for (from, until) in
+        [(0, u64::MAX), (1, 1), (5, 2505), (999, 1002), (2450, 2510), (2505, 2507), (2510, 9999)]
+    {
         let wanted: Vec<u64> = (from.max(1)..=until.min(2510)).collect();
         assert_eq!(span(from, until), wanted, "{from}..={until}");
     }
