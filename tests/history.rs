@@ -105,3 +105,82 @@ fn root_flows_are_listed_with_bytes_packets_and_tcp_metrics() {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
 }
+
+#[test]
+fn root_statistics_group_what_was_kept() {
+    let nginx = Nginx::start("location = /broken { return 503; }");
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
+    for _ in 0..3 {
+        curl(&[&nginx.url("/index.html")]);
+    }
+    curl(&["-o", "/dev/null", &nginx.url("/broken")]);
+    curl(&["-o", "/dev/null", "-d", "a=b", &nginx.url("/nothing")]);
+    feed.take(5);
+    let ask = |rest: &str| {
+        daemon.data(&format!("/api/v1/stats?kfl=http%20and%20dst.port%20==%20{}{rest}", nginx.port))
+    };
+    let all = until("the counts", || {
+        let stats = ask("&group_by=status_code,method&interval=1h&from=15m");
+        (stats["total"]["calls"] == 5).then_some(stats)
+    });
+    assert_eq!((&all["total"]["errors"], &all["complete"]), (&1.into(), &true.into()), "{all}");
+    assert_eq!(all["total"]["errorShare"], 0.2);
+    let latency = &all["total"]["latency"];
+    assert!(latency["p50"].as_u64() > Some(0) && latency["p50"].as_u64() <= latency["max"].as_u64(), "{all}");
+    let groups = all["groups"].as_array().expect("groups");
+    assert_eq!(groups.len(), 3, "{all}");
+    assert_eq!(groups[0]["key"], serde_json::json!(["200", "GET"]));
+    assert_eq!((&groups[0]["calls"], &groups[0]["errors"]), (&3.into(), &0.into()));
+    assert!(!groups[0]["series"].as_array().expect("series").is_empty(), "{all}");
+    let few = ask("&group_by=path&limit=1");
+    assert_eq!(few["groups"][0]["key"], serde_json::json!(["/index.html"]));
+    assert_eq!((&few["other"]["calls"], &few["otherGroups"]), (&2.into(), &2.into()), "{few}");
+    assert_eq!(ask("&to=1h")["total"]["calls"], 0);
+    for wrong in ["group_by=nosuch", "interval=0s", "from=x", "kfl=limit(3)", "from=1h&to=2h", "other=1"] {
+        assert_eq!(daemon.get(&format!("/api/v1/stats?{wrong}")).status, 400, "{wrong}");
+    }
+
+    let filter = format!("dst.port == {}", nginx.port);
+    let output = daemon.remora(&["stats", &filter, "--by", "method", "--by", "status_code"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line = text.lines().find(|line| line.contains("503")).expect("a line for 503");
+    assert!(line.starts_with("GET") && line.contains("1 (100.0%)"), "{text}");
+    let output = daemon.remora(&["stats", "--json", &filter]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["total"]["calls"], 5);
+}
+
+#[test]
+fn root_the_map_shows_who_calls_whom() {
+    let nginx = Nginx::start("location = /broken { return 503; }");
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
+    curl(&[&nginx.url("/index.html"), &nginx.url("/index.html")]);
+    curl(&["-o", "/dev/null", &nginx.url("/broken")]);
+    feed.take(3);
+    let map = until("the map", || {
+        let map = daemon.data(&format!("/api/v1/map?kfl=dst.port%20==%20{}&from=15m", nginx.port));
+        (map["edges"][0]["calls"] == 3).then_some(map)
+    });
+    assert_eq!(map["edges"].as_array().map(Vec::len), Some(1), "{map}");
+    let edge = &map["edges"][0];
+    assert_eq!((&edge["protocol"], &edge["errors"]), (&"http".into(), &1.into()), "{map}");
+    for bytes in ["requestBytes", "responseBytes"] {
+        assert!(edge[bytes].as_u64() > Some(100), "{map}");
+    }
+    let nodes = map["nodes"].as_array().expect("nodes");
+    let node = |id: &serde_json::Value| nodes.iter().find(|node| node["id"] == *id).expect("a node");
+    for end in ["src", "dst"] {
+        let node = node(&edge[end]);
+        assert!(node["name"].as_str().is_some_and(|name| !name.is_empty()), "{map}");
+        assert!(["process", "unit", "container"].iter().any(|kind| node["kind"] == *kind), "{map}");
+        assert_eq!(node["ips"], serde_json::json!(["127.0.0.1"]), "{map}");
+    }
+    let output = daemon.remora(&["map", &format!("dst.port == {}", nginx.port)]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line = text.lines().nth(1).expect("an edge");
+    assert!(line.contains("http") && line.contains('3'), "{text}");
+}

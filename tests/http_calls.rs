@@ -368,7 +368,9 @@ fn root_a_server_behind_nat_is_one_entry_with_both_addresses() {
     space.run("nft", &["add rule ip nat output tcp dport 7031 dnat to 127.0.0.1:7001"]);
     let nginx = Nginx::start_in(Some(&space), "127.0.0.1", 7001, "");
     let daemon = Daemon::start();
-    let mut feed = daemon.feed("http and src.process.name == \"curl\"");
+    // Tests run side by side, so the filter is for this call; both ports, so that a second entry shows.
+    let ports = "(dst.port == 7031 or dst.port == 7001)";
+    let mut feed = daemon.feed(&format!("http and src.process.name == \"curl\" and {ports}"));
     space.run("curl", &["-sS", "--retry", "5", "--retry-connrefused", "http://127.0.0.1:7031/index.html"]);
     let entry = feed.next();
     assert_eq!(status_of(&entry), 200);

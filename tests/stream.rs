@@ -212,9 +212,10 @@ fn root_one_that_does_not_read_is_told_what_it_lost_and_others_lose_nothing() {
     let mut calls = 0;
     // The sockets' buffers and the queue have to be full first.
     while daemon.dropped("subscriber_slow") == 0 {
-        let range = format!("{url}&[1-50]");
+        // Few at a time: the queue of the one that reads is as small.
+        let range = format!("{url}&[1-5]");
         curl(&[&range]);
-        calls += fast.take(50).len() as u64;
+        calls += fast.take(5).len() as u64;
         assert!(calls < 5000, "the slow one lost nothing");
     }
     let (mut seen, mut lost) = (0, 0);

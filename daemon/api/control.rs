@@ -7,6 +7,7 @@ use super::access::{Caller, Role};
 use super::schema::{Doctor, Flow, NewToken, Status, TokenInfo};
 use crate::engine::kfl::Filter;
 use crate::engine::model::{Entry, EntryId, Timestamp};
+use crate::store::{Grouping, Statistics, Topology};
 
 /// Why the daemon could not do what a request asked for.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,26 @@ pub struct Stretch {
     pub next: u64,
 }
 
+/// Calls to be counted.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Which.
+    pub filter: Filter,
+    /// From this moment on.
+    pub from: Timestamp,
+    /// Before this moment.
+    pub to: Timestamp,
+}
+
+/// Something made of all calls of a scope, or of the newest of them when they were too many.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered<T> {
+    /// What was made.
+    pub value: T,
+    /// Whether all calls were looked at; older ones were not when this is false.
+    pub complete: bool,
+}
+
 /// Entries that were kept. Calls may take long and are made on threads for blocking work.
 pub trait History: Send + Sync {
     /// Up to `limit` matching entries with a `seq` below `before`. A search that looked at many
@@ -101,6 +122,14 @@ pub trait History: Send + Sync {
     fn oldest_first(&self, filter: &Filter, span: Span) -> Result<Stretch, ControlError>;
     /// Number of the newest entry that can be read; they become readable in order.
     fn newest_seq(&self) -> Result<u64, ControlError>;
+    /// Counts the calls of a scope by the values of fields.
+    fn statistics(&self, _scope: Scope, _grouping: Grouping) -> Result<Gathered<Statistics>, ControlError> {
+        Err(ControlError::Unavailable("entries are not kept here".to_owned()))
+    }
+    /// Who called whom in a scope.
+    fn topology(&self, _scope: Scope) -> Result<Gathered<Topology>, ControlError> {
+        Err(ControlError::Unavailable("entries are not kept here".to_owned()))
+    }
     /// One entry.
     fn get(&self, id: &EntryId) -> Result<Option<Arc<Entry>>, ControlError>;
 }

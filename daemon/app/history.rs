@@ -3,19 +3,22 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::api::schema::{NewToken, TokenInfo};
-use crate::api::{Caller, ControlError, History, Hole, Page, Span, Stored, Stretch, Tokens};
+use crate::api::{Caller, ControlError, Gathered, History, Hole, Page, Scope, Span, Stored, Stretch, Tokens};
 use crate::config::Role;
-use crate::engine::kfl::Filter;
+use crate::engine::kfl::{FieldReader, Filter};
 use crate::engine::model::{Entry, EntryId, Timestamp};
 use crate::runtime::clock;
-use crate::store::{Reader, Store, StoreError, TokenId, ZoneMap};
+use crate::store::{Grouping, Reader, Search, Statistics, Store, StoreError, TokenId, Topology, ZoneMap};
 
-/// Entries that one page looks at before it answers with what it has: bounds the time of a search that
-/// matches nothing. The caller goes on from `next`.
-const MAX_LOOKED_AT: u64 = 200_000;
+/// Time that the search for one page takes before it answers with what it has. The caller goes on from
+/// `next`.
+const PAGE_TIME: Duration = Duration::from_secs(5);
+
+/// Time that counting takes before it answers for the newest calls alone.
+const COUNT_TIME: Duration = Duration::from_secs(20);
 
 /// Entries of a stretch of a stream's history: what one stream holds in memory at a time.
 const STRETCH_ENTRIES: usize = 512;
@@ -32,26 +35,25 @@ pub(super) struct StoredHistory(pub(super) Reader);
 
 impl History for StoredHistory {
     fn newest_first(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, ControlError> {
+        let mut search = Search::new(filter.clone());
+        search.before = before.unwrap_or(u64::MAX);
+        search.at_most = limit;
+        search.deadline = Some(Instant::now() + PAGE_TIME);
         let mut page = Page::default();
-        let mut looked_at = 0;
-        self.0
-            .newest_first(
-                before,
-                &mut |entry| {
-                    looked_at += 1;
-                    let seq = entry.seq;
-                    if filter.matches(&entry) {
-                        page.entries.push(entry);
-                    }
-                    if page.entries.len() >= limit || looked_at >= MAX_LOOKED_AT {
-                        page.next = Some(seq);
-                        return ControlFlow::Break(());
-                    }
-                    ControlFlow::Continue(())
-                },
-                None,
-            )
-            .map_err(failed)?;
+        let mut is_full = limit == 0;
+        let next = self.0.search(
+            &Arc::new(search),
+            |entries| entries,
+            |found| {
+                page.entries.extend(found.value.into_iter().take(limit - page.entries.len()));
+                is_full = page.entries.len() >= limit;
+                if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
+        page.next = next.map_err(failed)?;
+        if is_full {
+            page.next = page.entries.last().map(|entry| entry.seq);
+        }
         Ok(page)
     }
 
@@ -70,6 +72,28 @@ impl History for StoredHistory {
 
     fn newest_seq(&self) -> Result<u64, ControlError> {
         Ok(self.0.last_seq())
+    }
+
+    fn statistics(&self, scope: Scope, grouping: Grouping) -> Result<Gathered<Statistics>, ControlError> {
+        let search = scope_of(scope, grouping.by.clone());
+        let mut value = Statistics::default();
+        let count = move |entries: Vec<Arc<Entry>>| Statistics::of(&entries, &grouping);
+        let next = self.0.search(&search, count, |found| {
+            value.absorb(found.value);
+            ControlFlow::Continue(())
+        });
+        Ok(Gathered { value, complete: next.map_err(failed)?.is_none() })
+    }
+
+    fn topology(&self, scope: Scope) -> Result<Gathered<Topology>, ControlError> {
+        let search = scope_of(scope, Vec::new());
+        let mut value = Topology::default();
+        let count = |entries: Vec<Arc<Entry>>| Topology::of(&entries);
+        let next = self.0.search(&search, count, |found| {
+            value.absorb(found.value);
+            ControlFlow::Continue(())
+        });
+        Ok(Gathered { value, complete: next.map_err(failed)?.is_none() })
     }
 
     fn get(&self, id: &EntryId) -> Result<Option<Arc<Entry>>, ControlError> {
@@ -132,6 +156,17 @@ fn began(entry: &Entry) -> Timestamp {
     moments.into_iter().find(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::ZERO)
 }
 
+/// A search for all calls of a scope, of which only the fields matter.
+fn scope_of(scope: Scope, readers: Vec<FieldReader>) -> Arc<Search> {
+    let mut search = Search::new(scope.filter);
+    search.from = scope.from;
+    search.to = scope.to;
+    search.whole = false;
+    search.readers = readers;
+    search.deadline = Some(Instant::now() + COUNT_TIME);
+    Arc::new(search)
+}
+
 /// Stands in where storing is switched off.
 #[derive(Debug)]
 pub(super) struct NoHistory;
@@ -146,6 +181,14 @@ impl History for NoHistory {
     }
 
     fn newest_seq(&self) -> Result<u64, ControlError> {
+        Err(ControlError::Unavailable(NOT_STORED.to_string()))
+    }
+
+    fn statistics(&self, _: Scope, _: Grouping) -> Result<Gathered<Statistics>, ControlError> {
+        Err(ControlError::Unavailable(NOT_STORED.to_string()))
+    }
+
+    fn topology(&self, _: Scope) -> Result<Gathered<Topology>, ControlError> {
         Err(ControlError::Unavailable(NOT_STORED.to_string()))
     }
 

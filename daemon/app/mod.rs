@@ -243,8 +243,6 @@ fn store_limits(config: &Config) -> StoreConfig {
 
 fn tap_config(config: &Config) -> TapConfig {
     TapConfig {
-        // Entries are shared, so a group that waits with them costs little beyond its subscribers.
-        group_bytes: config.stream.subscriber_queue.as_usize(),
         subscriber_bytes: config.stream.subscriber_queue.as_usize(),
         max_subscribers: config.stream.max_subscribers,
         ..TapConfig::default()

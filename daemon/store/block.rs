@@ -5,16 +5,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::engine::model::{Entry, EntryId, ProtocolKey, Timestamp};
+use super::bytes::{Cursor, Dictionary, put_bytes, put_number};
+use super::codec::{self, Light, Messages, Rows};
+use crate::engine::model::{Entry, EntryId, ProtocolKey, Timestamp, Value};
 use crate::runtime::clock;
 
 /// Entries of a full block: decoding one costs a few milliseconds, its summary pays for itself.
 pub(super) const BLOCK_ENTRIES: u64 = 1000;
 /// Uncompressed bytes at which a block is full even with fewer entries (large bodies).
-pub(super) const BLOCK_BYTES: usize = 1 << 20;
-/// Uncompressed bytes beyond which a block is damaged rather than large: a full block and one
+pub(super) const BLOCK_BYTES: usize = 2 << 20;
+/// Uncompressed bytes beyond which a section is damaged rather than large: a full block and one
 /// entry of the largest size that limits allow, several times over.
-const MAX_BLOCK_BYTES: u64 = 256 << 20;
+const MAX_SECTION_BYTES: usize = 256 << 20;
+/// What an entry counts beside its messages.
+const ENTRY_BYTES: usize = 256;
 /// zstd level: 1 halves the time of 3 and costs a tenth more space on JSON-like entries.
 const ZSTD_LEVEL: i32 = 1;
 /// Different methods listed in a summary; a block with more says nothing of methods.
@@ -30,8 +34,14 @@ pub struct ZoneMap {
     pub last_seq: u64,
     /// Number of entries.
     pub entries: u64,
-    /// Uncompressed bytes.
-    pub raw_bytes: u64,
+    /// Earliest start of a request; zero when one was not seen.
+    pub min_start: Timestamp,
+    /// Latest start of a request.
+    pub max_start: Timestamp,
+    /// Smallest port that was asked.
+    pub min_port: u16,
+    /// Largest port that was asked.
+    pub max_port: u16,
     /// Earliest moment of a call.
     pub earliest: Timestamp,
     /// Latest moment of a call.
@@ -58,6 +68,8 @@ impl ZoneMap {
         if self.entries == 0 {
             self.first_seq = entry.seq;
             self.earliest = at;
+            self.min_start = entry.timing.request_start;
+            self.min_port = entry.dst.addr.port;
             self.min_status = entry.status;
             self.max_status = entry.status;
             self.methods = Some(Vec::new());
@@ -66,6 +78,10 @@ impl ZoneMap {
         self.last_seq = entry.seq;
         self.earliest = self.earliest.min(at);
         self.latest = self.latest.max(at);
+        self.min_start = self.min_start.min(entry.timing.request_start);
+        self.max_start = self.max_start.max(entry.timing.request_start);
+        self.min_port = self.min_port.min(entry.dst.addr.port);
+        self.max_port = self.max_port.max(entry.dst.addr.port);
         self.min_status = self.min_status.min(entry.status);
         self.max_status = self.max_status.max(entry.status);
         self.max_elapsed = self.max_elapsed.max(entry.timing.elapsed());
@@ -95,10 +111,13 @@ impl ZoneMap {
             return;
         }
         self.entries += later.entries;
-        self.raw_bytes += later.raw_bytes;
         self.last_seq = later.last_seq;
         self.earliest = self.earliest.min(later.earliest);
         self.latest = self.latest.max(later.latest);
+        self.min_start = self.min_start.min(later.min_start);
+        self.max_start = self.max_start.max(later.max_start);
+        self.min_port = self.min_port.min(later.min_port);
+        self.max_port = self.max_port.max(later.max_port);
         self.min_status = self.min_status.min(later.min_status);
         self.max_status = self.max_status.max(later.max_status);
         self.max_elapsed = self.max_elapsed.max(later.max_elapsed);
@@ -117,7 +136,7 @@ impl ZoneMap {
 }
 
 /// When a call happened as far as age limits are concerned.
-fn moment(entry: &Entry) -> Timestamp {
+pub(super) fn moment(entry: &Entry) -> Timestamp {
     let timing = &entry.timing;
     [timing.request_start, timing.request_end, timing.response_start, timing.response_end]
         .into_iter()
@@ -125,19 +144,22 @@ fn moment(entry: &Entry) -> Timestamp {
         .unwrap_or_else(clock::now)
 }
 
-/// A block in the making: encoded entries, their fingerprints and summary.
+/// A block in the making: its entries, their fingerprints and summary.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
-    raw: Vec<u8>,
+    entries: Vec<Arc<Entry>>,
+    bytes: usize,
     fingerprints: Vec<u32>,
     pub(super) zone: ZoneMap,
 }
 
-/// The three values that a block is stored as.
+/// The four values that a block is stored as.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    /// Compressed entries.
+    /// Everything but bodies.
     pub(super) block: Vec<u8>,
+    /// Bodies.
+    pub(super) bodies: Vec<u8>,
     /// Summary.
     pub(super) zone: Vec<u8>,
     /// Sorted fingerprints of the entries' ids.
@@ -149,21 +171,18 @@ impl Draft {
         self.zone.entries == 0
     }
 
-    /// Uncompressed bytes.
+    /// About the bytes that its entries take, before they are compressed.
     pub(super) fn bytes(&self) -> usize {
-        self.raw.len()
+        self.bytes
     }
 
     /// Adds an entry. On an error nothing was added.
-    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), StoreError> {
-        let before = self.raw.len();
-        if let Err(error) = rmp_serde::encode::write_named(&mut self.raw, entry) {
-            self.raw.truncate(before);
-            return Err(StoreError::Encode { what: "an entry", reason: error.to_string() });
-        }
+    pub(super) fn push(&mut self, entry: &Arc<Entry>) -> Result<(), StoreError> {
+        let size = ENTRY_BYTES + size_of_value(&entry.request)? + size_of_value(&entry.response)?;
+        self.bytes += size;
         self.zone.include(entry);
-        self.zone.raw_bytes = self.raw.len() as u64;
         self.fingerprints.push(fingerprint(&entry.id));
+        self.entries.push(Arc::clone(entry));
         Ok(())
     }
 
@@ -172,23 +191,75 @@ impl Draft {
         if later.is_empty() {
             return;
         }
-        self.raw.append(&mut later.raw);
+        self.entries.append(&mut later.entries);
         self.fingerprints.append(&mut later.fingerprints);
+        self.bytes += std::mem::take(&mut later.bytes);
         self.zone.absorb(&later.zone);
-        self.zone.raw_bytes = self.raw.len() as u64;
         later.zone = ZoneMap::default();
     }
 
     pub(super) fn encode(&self) -> Result<Encoded, StoreError> {
-        let block = zstd::bulk::compress(&self.raw, ZSTD_LEVEL)
-            .map_err(|error| StoreError::Encode { what: "a block", reason: error.to_string() })?;
+        let sections =
+            codec::write(&self.entries).map_err(|reason| StoreError::Encode { what: "a block", reason })?;
+        let mut block = Vec::new();
+        for section in [&sections.texts, &sections.light, &sections.heads] {
+            put_section(&mut block, section)?;
+        }
+        let mut bodies = Vec::new();
+        put_section(&mut bodies, &sections.bodies)?;
         let zone = rmp_serde::to_vec_named(&self.zone)
             .map_err(|error| StoreError::Encode { what: "a zone map", reason: error.to_string() })?;
         let mut sorted = self.fingerprints.clone();
         sorted.sort_unstable();
         let ids = sorted.iter().flat_map(|fingerprint| fingerprint.to_le_bytes()).collect();
-        Ok(Encoded { block, zone, ids })
+        Ok(Encoded { block, bodies, zone, ids })
     }
+}
+
+/// About the bytes of a message tree; an error when it is deeper than a block takes.
+fn size_of_value(value: &Value) -> Result<usize, StoreError> {
+    let mut open = vec![(value, 0)];
+    let mut size = 0;
+    while let Some((value, depth)) = open.pop() {
+        if depth > codec::MAX_DEPTH {
+            let reason = format!("its message has more than {} levels", codec::MAX_DEPTH);
+            return Err(StoreError::Encode { what: "an entry", reason });
+        }
+        size += match value {
+            Value::Str(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(items) => {
+                open.extend(items.iter().map(|item| (item, depth + 1)));
+                items.len()
+            }
+            Value::Map(map) => {
+                open.extend(map.0.iter().map(|(_, item)| (item, depth + 1)));
+                map.iter().map(|(key, _)| key.len() + 2).sum()
+            }
+            _ => 2,
+        };
+    }
+    Ok(size)
+}
+
+/// Length, compressed length, zstd frame.
+fn put_section(out: &mut Vec<u8>, section: &[u8]) -> Result<(), StoreError> {
+    let frame = zstd::bulk::compress(section, ZSTD_LEVEL)
+        .map_err(|error| StoreError::Encode { what: "a block", reason: error.to_string() })?;
+    put_number(out, section.len() as u64);
+    put_bytes(out, &frame);
+    Ok(())
+}
+
+/// Decompresses the section at the cursor. Memory is bounded whatever the bytes say.
+fn section(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, String> {
+    let length = cursor.size()?;
+    if length > MAX_SECTION_BYTES {
+        return Err(format!("it claims a section of {length} bytes"));
+    }
+    let frame = cursor.prefixed()?;
+    let bytes = zstd::bulk::decompress(frame, length).map_err(|error| error.to_string())?;
+    if bytes.len() == length { Ok(bytes) } else { Err("a section has a wrong length".to_owned()) }
 }
 
 /// The summary from its stored form.
@@ -196,19 +267,45 @@ pub(super) fn decode_zone(bytes: &[u8]) -> Result<ZoneMap, String> {
     rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-/// The entries of a block, oldest first. Memory is bounded whatever the bytes say.
-pub(super) fn decode_block(bytes: &[u8], zone: &ZoneMap) -> Result<Vec<Arc<Entry>>, String> {
-    if zone.raw_bytes > MAX_BLOCK_BYTES || zone.entries > zone.raw_bytes {
-        return Err(format!("its summary claims {} entries in {} bytes", zone.entries, zone.raw_bytes));
+/// A block that is opened step by step, each only when it is needed.
+#[derive(Debug)]
+pub(super) struct Block<'a> {
+    pub(super) texts: Dictionary,
+    rest: Cursor<'a>,
+}
+
+impl<'a> Block<'a> {
+    /// Reads the texts.
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Self, String> {
+        let mut rest = Cursor::new(bytes);
+        let texts = Dictionary::read(section(&mut rest)?)?;
+        Ok(Self { texts, rest })
     }
-    let raw = zstd::bulk::decompress(bytes, zone.raw_bytes as usize).map_err(|error| error.to_string())?;
-    let mut decoder = rmp_serde::Deserializer::from_read_ref(&raw);
-    let mut entries = Vec::with_capacity(zone.entries.min(BLOCK_ENTRIES) as usize);
-    for _ in 0..zone.entries {
-        let entry = Entry::deserialize(&mut decoder).map_err(|error| error.to_string())?;
-        entries.push(Arc::new(entry));
+
+    /// The entries without their messages, oldest first.
+    pub(super) fn light(&mut self, count: u64, stubs: bool) -> Result<Vec<Light>, String> {
+        let light = section(&mut self.rest)?;
+        Ok(Rows::read(&light, &self.texts, count, stubs)?)
     }
-    Ok(entries)
+
+    /// The message trees, after [`Self::light`].
+    pub(super) fn heads(&mut self) -> Result<Vec<u8>, String> {
+        section(&mut self.rest)
+    }
+}
+
+/// The bodies of a block.
+pub(super) fn decode_bodies(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    section(&mut Cursor::new(bytes))
+}
+
+/// All entries of a block, oldest first.
+pub(super) fn decode_block(bytes: &[u8], bodies: &[u8], count: u64) -> Result<Vec<Arc<Entry>>, String> {
+    let mut block = Block::open(bytes)?;
+    let light = block.light(count, false)?;
+    let (heads, bodies) = (block.heads()?, decode_bodies(bodies)?);
+    let messages = Messages { texts: &block.texts, heads: &heads, bodies: &bodies };
+    light.into_iter().map(|light| Ok(Arc::new(messages.complete(light)?))).collect()
 }
 
 /// A 32-bit hash of an id (FNV-1a, folded): tells which blocks cannot have it.

@@ -4,13 +4,13 @@ use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use redb::{
-    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    StorageError, TableDefinition, WriteTransaction,
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase as _,
+    ReadableTable as _, StorageError, TableDefinition, WriteTransaction,
 };
 
 use super::reader::Reader;
@@ -23,7 +23,7 @@ use crate::engine::model::Timestamp;
 use crate::telemetry::Metrics;
 
 /// Version of the layout in FORMAT.md.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 /// File name inside the store's directory.
 const FILE: &str = "remora.redb";
 /// redb's page cache. Its default of 1 GiB would break the daemon's memory budget; scans read
@@ -35,7 +35,9 @@ pub(super) const SEQ_JUMP: u64 = 1_000_000_000;
 
 /// Facts about the file.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// First `seq` -> compressed entries.
+/// First `seq` -> long texts and bytes of messages, compressed.
+pub(super) const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entry_bodies");
+/// First `seq` -> everything else of the entries, compressed.
 pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entry_blocks");
 /// First `seq` -> summary.
 pub(super) const ZONES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entry_zones");
@@ -101,6 +103,8 @@ pub(super) struct Shared {
     pub(super) damaged: AtomicU64,
     pub(super) degraded: ArcSwapOption<String>,
     pub(super) writer_taken: AtomicBool,
+    /// Threads that help with searches now.
+    pub(super) helpers: AtomicUsize,
 }
 
 impl Shared {
@@ -218,6 +222,7 @@ impl Store {
             damaged: AtomicU64::new(0),
             degraded: ArcSwapOption::empty(),
             writer_taken: AtomicBool::new(false),
+            helpers: AtomicUsize::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -307,7 +312,7 @@ fn prepare(database: &Database, path: &Path) -> Result<(), StoreError> {
     {
         let mut meta = txn.open_table(META).map_err(StoreError::failed(failed))?;
         meta.insert(META_SCHEMA, SCHEMA).map_err(StoreError::failed(failed))?;
-        for table in [BLOCKS, ZONES, IDS, TOKENS] {
+        for table in [BLOCKS, BODIES, ZONES, IDS, TOKENS] {
             txn.open_table(table).map_err(StoreError::failed(failed))?;
         }
         txn.open_table(SETTINGS).map_err(StoreError::failed(failed))?;
@@ -350,6 +355,7 @@ impl Opened {
         let failed = "read the list of blocks";
         let zones = txn.open_table(ZONES).map_err(StoreError::failed(failed))?;
         let stored = txn.open_table(BLOCKS).map_err(StoreError::failed(failed))?;
+        let bodies = txn.open_table(BODIES).map_err(StoreError::failed(failed))?;
         let mut blocks = Blocks::default();
         for row in zones.iter().map_err(StoreError::failed(failed))? {
             let (key, bytes) = row.map_err(StoreError::failed(failed))?;
@@ -357,9 +363,12 @@ impl Opened {
                 path: path.to_owned(),
                 reason: format!("summary of block {}: {reason}", key.value()),
             })?;
-            let value = stored.get(key.value()).map_err(StoreError::failed(failed))?;
-            let length = value.map_or(0, |value| value.value().len());
-            let bytes = charge(length as u64, bytes.value().len() as u64, zone.entries * 4);
+            let length = |table: &ReadOnlyTable<u64, &'static [u8]>| {
+                let value = table.get(key.value()).map_err(StoreError::failed(failed))?;
+                Ok(value.map_or(0, |value| value.value().len() as u64))
+            };
+            let lengths = [length(&stored)?, length(&bodies)?, bytes.value().len() as u64, zone.entries * 4];
+            let bytes = charge(lengths);
             blocks.push(Stored::new(&zone, bytes));
         }
         Ok(blocks)

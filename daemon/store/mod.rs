@@ -5,19 +5,27 @@
 //! [`COMMIT_INTERVAL`]; a crash at any moment loses at most what was not yet committed, never what
 //! was. The layout of the file is described in FORMAT.md beside this file.
 //!
-//! Does not filter: a reader gives each entry to a visitor and may skip blocks by their [`ZoneMap`].
+//! A [`Search`] runs a filter over all of it: blocks are passed over by their [`ZoneMap`] and their texts, entries are
+//! judged without their messages first. [`Statistics`] and [`Topology`] count what a search finds.
 //! Invariants: one writer; every commit result is checked; entries ascend by `seq` and so do blocks.
 //! Rejected: one key per entry (ten times the commit cost at 20 k entries/s, no compression).
 
 mod block;
+mod bytes;
+mod codec;
 mod database;
 mod error;
+mod facts;
+mod latency;
 mod reader;
+mod search;
 mod settings;
+mod statistics;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod topology;
 mod trim;
 mod writer;
 
@@ -26,9 +34,13 @@ use std::time::Duration;
 pub use block::ZoneMap;
 pub use database::{Stats, Store};
 pub use error::StoreError;
+pub use latency::Latencies;
 pub use reader::Reader;
+pub use search::{Found, Search};
 pub use settings::Setting;
+pub use statistics::{Group, Grouping, MAX_GROUPS, Statistics, Tally, is_failure};
 pub use tokens::{NewToken, TokenId, TokenInfo};
+pub use topology::{Node, NodeKey, NodeKind, Topology};
 pub use writer::Writer;
 
 /// Longest time that an appended entry stays in memory only: what a crash may cost.

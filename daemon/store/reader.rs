@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use redb::{ReadOnlyTable, ReadableTable as _};
 
 use super::block::{decode_block, decode_zone, fingerprint, has_fingerprint};
-use super::database::{BLOCKS, IDS, Shared, Stats, ZONES};
+use super::database::{BLOCKS, BODIES, IDS, Shared, Stats, ZONES};
 use super::tail::Batch;
 use super::{StoreError, ZoneMap};
 use crate::engine::model::{Entry, EntryId};
@@ -16,13 +16,14 @@ use crate::engine::model::{Entry, EntryId};
 /// pages of that moment from being reused, so page through long results with a cursor.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Tables of one read transaction.
-struct View {
-    blocks: ReadOnlyTable<u64, &'static [u8]>,
-    zones: ReadOnlyTable<u64, &'static [u8]>,
+pub(super) struct View {
+    pub(super) blocks: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) bodies: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) zones: ReadOnlyTable<u64, &'static [u8]>,
     ids: ReadOnlyTable<u64, &'static [u8]>,
 }
 
@@ -149,10 +150,11 @@ impl Reader {
         self.shared.stats()
     }
 
-    fn view(&self) -> Result<View, StoreError> {
+    pub(super) fn view(&self) -> Result<View, StoreError> {
         let txn = self.shared.begin_read()?;
         Ok(View {
             blocks: txn.open_table(BLOCKS).map_err(StoreError::failed("open a table"))?,
+            bodies: txn.open_table(BODIES).map_err(StoreError::failed("open a table"))?,
             zones: txn.open_table(ZONES).map_err(StoreError::failed("open a table"))?,
             ids: txn.open_table(IDS).map_err(StoreError::failed("open a table"))?,
         })
@@ -173,17 +175,19 @@ impl Reader {
     /// A block's entries. One damaged block must not hide the rest of the history: it is counted,
     /// logged, and read as empty.
     fn read_block_with(&self, view: &View, key: u64, zone: &ZoneMap) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let Some(bytes) = view.blocks.get(key).map_err(StoreError::failed("read a block"))? else {
+        let block = view.blocks.get(key).map_err(StoreError::failed("read a block"))?;
+        let bodies = view.bodies.get(key).map_err(StoreError::failed("read a block"))?;
+        let (Some(block), Some(bodies)) = (block, bodies) else {
             self.note_damage(key, "it is missing");
             return Ok(Vec::new());
         };
-        Ok(decode_block(bytes.value(), zone).unwrap_or_else(|reason| {
+        Ok(decode_block(block.value(), bodies.value(), zone.entries).unwrap_or_else(|reason| {
             self.note_damage(key, &reason);
             Vec::new()
         }))
     }
 
-    fn note_damage(&self, key: u64, reason: &str) {
+    pub(super) fn note_damage(&self, key: u64, reason: &str) {
         self.shared.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(block = key, reason, "a stored block is damaged and passed over");
     }

@@ -34,14 +34,14 @@ impl Stored {
     }
 }
 
-/// Bytes of the file that a block occupies. redb gives a value beyond a page a run of pages whose
+/// Bytes of the file that a block's values occupy. redb gives a value beyond a page a run of pages whose
 /// number is a power of two; smaller values share pages, which are on average two thirds full.
-pub(super) fn charge(block: u64, zone: u64, ids: u64) -> u64 {
+pub(super) fn charge(values: [u64; 4]) -> u64 {
     let shared = |len: u64| len + len / 2 + 32;
     let own = |len: u64| {
         if len < PAGE / 2 { shared(len) } else { (len + 64).div_ceil(PAGE).next_power_of_two() * PAGE }
     };
-    own(block) + own(zone) + own(ids)
+    values.into_iter().map(own).sum()
 }
 
 /// All stored blocks, oldest first, with their sums.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use redb::ReadableTable as _;
 
 use super::block::{BLOCK_BYTES, BLOCK_ENTRIES, Draft, Encoded};
-use super::database::{BLOCKS, IDS, META, META_DIRTY, META_LAST_SEQ, Shared, ZONES};
+use super::database::{BLOCKS, BODIES, IDS, META, META_DIRTY, META_LAST_SEQ, Shared, ZONES};
 use super::trim::{Stored, charge};
 use super::{COMMIT_INTERVAL, StoreError};
 use crate::engine::model::{DropReason, Entry};
@@ -168,7 +168,7 @@ impl Writer {
         result
     }
 
-    fn take(&mut self, entry: &Entry) -> bool {
+    fn take(&mut self, entry: &Arc<Entry>) -> bool {
         if entry.seq <= self.last_seq || self.waiting_bytes() >= WAITING_BYTES {
             return false;
         }
@@ -230,8 +230,8 @@ impl Writer {
         let fragment = (!self.fresh.is_empty()).then_some(&self.fresh);
         let insert = |draft: &Draft| {
             let encoded = draft.encode()?;
-            let lengths = [&encoded.block, &encoded.zone, &encoded.ids].map(|value| value.len() as u64);
-            let stored = Stored::new(&draft.zone, charge(lengths[0], lengths[1], lengths[2]));
+            let parts = [&encoded.block, &encoded.bodies, &encoded.zone, &encoded.ids];
+            let stored = Stored::new(&draft.zone, charge(parts.map(|value| value.len() as u64)));
             Ok(Insert { encoded, stored, last_seq: draft.zone.last_seq })
         };
         self.sealed.iter().chain(fragment).map(insert).collect()
@@ -252,6 +252,7 @@ impl Writer {
         let txn = self.shared.begin_write()?;
         {
             let mut blocks = txn.open_table(BLOCKS).map_err(StoreError::failed("open a table"))?;
+            let mut bodies = txn.open_table(BODIES).map_err(StoreError::failed("open a table"))?;
             let mut zones = txn.open_table(ZONES).map_err(StoreError::failed("open a table"))?;
             let mut ids = txn.open_table(IDS).map_err(StoreError::failed("open a table"))?;
             let mut gone: Vec<u64> = trimmed.iter().map(|block| block.first_seq).collect();
@@ -263,7 +264,7 @@ impl Writer {
                 }
             }
             for key in gone {
-                for table in [&mut blocks, &mut zones, &mut ids] {
+                for table in [&mut blocks, &mut bodies, &mut zones, &mut ids] {
                     table.remove(key).map_err(StoreError::failed("remove a block"))?;
                 }
             }
@@ -271,6 +272,7 @@ impl Writer {
                 let key = stored.first_seq;
                 let failed = "write a block";
                 blocks.insert(key, encoded.block.as_slice()).map_err(StoreError::failed(failed))?;
+                bodies.insert(key, encoded.bodies.as_slice()).map_err(StoreError::failed(failed))?;
                 zones.insert(key, encoded.zone.as_slice()).map_err(StoreError::failed(failed))?;
                 ids.insert(key, encoded.ids.as_slice()).map_err(StoreError::failed(failed))?;
             }

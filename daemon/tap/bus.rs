@@ -39,7 +39,7 @@ pub struct TapConfig {
 impl Default for TapConfig {
     fn default() -> Self {
         Self {
-            group_bytes: 16 << 20,
+            group_bytes: 64 << 20,
             subscriber_bytes: 16 << 20,
             max_subscribers: 1000,
             loss_interval: Duration::from_secs(1),

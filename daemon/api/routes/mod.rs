@@ -3,12 +3,15 @@
 mod control;
 mod entries;
 mod feed;
+mod map;
 mod pages;
 mod query;
 mod sse;
+mod stats;
 mod stream;
 mod tokens;
 mod wanted;
+mod window;
 
 use std::sync::Arc;
 
@@ -145,6 +148,8 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/v1/stream", get(sse::stream))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
+        .route("/api/v1/stats", get(stats::stats))
+        .route("/api/v1/map", get(map::map))
         .route("/api/v1/flows", get(control::flows))
         .route("/api/v1/status", get(control::status))
         .route("/api/v1/doctor", get(control::doctor))

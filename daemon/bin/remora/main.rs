@@ -10,8 +10,11 @@ mod failure;
 mod filter;
 mod flows;
 mod line;
+mod map;
 mod paint;
+mod stats;
 mod status;
+mod table;
 mod tail;
 mod tokens;
 
@@ -58,6 +61,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Entries(options) => entries::list(&client, &options, json, paint).await?,
         Command::Entry { id } => entries::one(&client, &id, json, paint).await?,
         Command::Flows(options) => flows::run(&client, &options, json).await?,
+        Command::Stats(options) => stats::run(&client, &options, json, paint).await?,
+        Command::Map(options) => map::run(&client, &options, json, paint).await?,
         Command::Status => return status::run(&client, json, paint).await,
         Command::Doctor => return doctor::run(&client, json, paint).await,
         Command::Dissection { command } => dissection(&client, command, json).await?,

@@ -49,9 +49,9 @@ impl<'e> Env<'e> {
 }
 
 impl Source {
-    fn value<'e>(&'e self, env: &mut Env<'e>) -> Val<'e> {
+    pub(super) fn value<'e>(&'e self, env: &mut Env<'e>) -> Val<'e> {
         match self {
-            Self::Get(get) => Val::field(get(env.entry)),
+            Self::Get(get, _) => Val::field(get(env.entry)),
             Self::Text(get) => Val::Text(get(env.entry)),
             Self::Request(steps) => select::select(&env.entry.request, steps, &mut env.work),
             Self::Response(steps) => select::select(&env.entry.response, steps, &mut env.work),
@@ -65,7 +65,7 @@ impl Pred {
     pub(super) fn holds<'e>(&'e self, env: &mut Env<'e>) -> bool {
         match self {
             Self::Const(flag) => *flag,
-            Self::Flag(Source::Get(get)) => matches!(get(env.entry), FieldValue::Bool(true)),
+            Self::Flag(Source::Get(get, _)) => matches!(get(env.entry), FieldValue::Bool(true)),
             Self::Flag(source) => source.value(env).truth(),
             Self::Truth(term) => term.value(env).truth(),
             Self::Not(inner) => !inner.holds(env),
@@ -79,7 +79,7 @@ impl Pred {
                 }
                 otherwise.holds(env)
             }
-            Self::Int { source: Source::Get(get), operator, value } => match get(env.entry) {
+            Self::Int { source: Source::Get(get, _), operator, value } => match get(env.entry) {
                 FieldValue::Int(number) => holds_order(*operator, number.cmp(value)),
                 FieldValue::Missing => holds_order(*operator, 0.cmp(value)),
                 _ => false,

@@ -11,6 +11,7 @@ use super::eval::Env;
 use super::parse::parse;
 use super::program::Pred;
 use super::redact::RedactPath;
+use super::sketch::Sketch;
 use crate::model::{Entry, Timestamp};
 
 /// What the meaning of a filter's text depends on.
@@ -146,6 +147,11 @@ impl Filter {
     /// comments, `&&` or `and`.
     pub fn key(&self) -> &str {
         &self.0.key
+    }
+
+    /// What can be said of many entries at once, or of one whose messages are not read yet.
+    pub fn sketch(&self) -> Sketch {
+        Sketch::new(&self.0.pred)
     }
 
     /// The compiled form, for tests.

@@ -22,10 +22,12 @@ mod kind;
 mod moment;
 mod parse;
 mod program;
+mod reader;
 mod redact;
 mod reference;
 mod resolve;
 mod select;
+mod sketch;
 mod token;
 mod value;
 mod work;
@@ -33,8 +35,10 @@ mod work;
 pub use complete::{Completion, CompletionKind, complete};
 pub use error::KflError;
 pub use filter::{Context, Filter, Macros};
+pub use reader::{FieldReader, Key};
 pub use redact::{REDACTED, RedactPath, redact_json};
 pub use reference::reference_markdown;
+pub use sketch::{Facts, Place, Sketch, Verdict};
 
 use crate::model::Field;
 

@@ -14,7 +14,8 @@ use crate::model::{Entry, FieldType, FieldValue};
 /// Where a term reads the entry.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    Get(for<'a> fn(&'a Entry) -> FieldValue<'a>),
+    /// A getter, and the name of its row.
+    Get(for<'a> fn(&'a Entry) -> FieldValue<'a>, &'static str),
     Text(fn(&Entry) -> CompactString),
     /// Steps below the request's or the response's tree.
     Request(Arc<[Step]>),
@@ -218,7 +219,7 @@ impl Source {
     fn cost(&self) -> u32 {
         match self {
             Self::Nothing => 0,
-            Self::Get(_) => 1,
+            Self::Get(..) => 1,
             Self::Text(_) => 6,
             Self::Request(steps) | Self::Response(steps) => {
                 let bodies = steps.iter().any(|step| match step {

@@ -84,7 +84,7 @@ impl Checker<'_> {
         // What a message holds is not promised to be text: a repeated parameter is a list.
         let message_map = matches!(field.source, FieldSource::Path(_)) && field.ty == FieldType::StrMap;
         let source = match field.source {
-            FieldSource::Get(get) => Source::Get(get),
+            FieldSource::Get(get) => Source::Get(get, field.name),
             FieldSource::Text(get) => Source::Text(get),
             FieldSource::Planned => Source::Nothing,
             FieldSource::Path(path) => {

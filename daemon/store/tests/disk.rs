@@ -25,11 +25,11 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let path = directory.path().join("remora.redb");
     let database = redb::Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(META).unwrap().insert(META_SCHEMA, 2).unwrap();
+    txn.open_table(META).unwrap().insert(META_SCHEMA, 3).unwrap();
     txn.commit().unwrap();
     drop(database);
     let error = Store::open(directory.path(), StoreConfig::default()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 3, supported: 2, .. }), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod entries;
 mod kill;
+mod search;
 mod tokens;
 
 use std::ops::ControlFlow;

@@ -166,8 +166,8 @@ pub(super) enum HeadError {
 
 /// Replaces folded header lines (obs-fold, RFC 9112 5.2) by spaces; borrowed when there are none.
 pub(super) fn unfold(head: &[u8]) -> Cow<'_, [u8]> {
-    let folds = |window: &[u8]| window[0] == b'\n' && matches!(window[1], b' ' | b'\t');
-    if !head.windows(2).any(folds) {
+    let folds = |end: usize| matches!(head.get(end + 1), Some(b' ' | b'\t'));
+    if !memchr::memchr_iter(b'\n', head).any(folds) {
         return Cow::Borrowed(head);
     }
     let mut flat = head.to_vec();

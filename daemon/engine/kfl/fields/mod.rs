@@ -74,3 +74,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Field> {
     let rows = GROUPS.iter().flat_map(|group| group.fields);
     rows.filter(|field| find(field.name).is_some_and(|row| std::ptr::eq(row.field, *field)))
 }
+
+/// Whether a flag depends on nothing but the entry's protocol.
+pub(super) fn is_protocol_flag(name: &str) -> bool {
+    !matches!(name, "tls" | "error") && flags::FIELDS.iter().any(|field| field.name == name)
+}
