@@ -200,7 +200,8 @@ fn root_a_stream_from_a_moment_leaves_out_what_was_before() {
 #[test]
 fn root_one_that_does_not_read_is_told_what_it_lost_and_others_lose_nothing() {
     let nginx = Nginx::start("location /big { return 200 \"$args\"; }");
-    let config = "stream.subscriber-queue = \"1MiB\"".to_owned();
+    // Room for what the fast one leaves waiting while it calls.
+    let config = "stream.subscriber-queue = \"8MiB\"".to_owned();
     let daemon = Daemon::start_with(Options { config, ..Options::default() });
     let filter = format!("http and dst.port == {}", nginx.port);
     let before = daemon.subscribers();

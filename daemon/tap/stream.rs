@@ -39,8 +39,8 @@ pub struct Stream {
     ready: VecDeque<Item>,
     left: Option<u64>,
     edge: u64,
-    // Entries up to this number came to the reader on another way.
-    had: u64,
+    // Entries below came to the reader on another way.
+    first: u64,
     losses: Losses,
     heartbeat: Instant,
 }
@@ -50,7 +50,7 @@ impl Stream {
         let losses = Losses::new(&tap);
         let edge = tap.newest.load(Ordering::Relaxed);
         let heartbeat = Instant::now();
-        Self { tap, group, outbox, ready: VecDeque::new(), left, edge, had: 0, losses, heartbeat }
+        Self { tap, group, outbox, ready: VecDeque::new(), left, edge, first: 0, losses, heartbeat }
     }
 
     /// The newest entry published before this subscription was in force: every matching entry beyond
@@ -61,7 +61,7 @@ impl Stream {
 
     /// Leaves out entries up to `seq`: the reader got those elsewhere, `count` of them matching.
     pub fn go_on_after(&mut self, seq: u64, count: u64) {
-        self.had = seq;
+        self.first = seq.saturating_add(1);
         self.left = self.left.map(|left| left.saturating_sub(count));
     }
 
@@ -94,7 +94,7 @@ impl Stream {
                 self.outbox.drain(&mut self.ready);
             }
             match self.ready.pop_front()? {
-                Item::Entry(observed) if observed.entry().seq <= self.had => {}
+                Item::Entry(observed) if observed.entry().seq < self.first => {}
                 item => break item,
             }
         };

@@ -230,8 +230,7 @@ impl Feed {
     fn arrive(&mut self, edge: u64) {
         self.replay = None;
         if let Some(stream) = &mut self.stream {
-            let waiting = self.ready.iter().filter(|item| matches!(item, Item::Entry(_))).count() as u64;
-            stream.go_on_after(edge, self.given + waiting);
+            stream.go_on_after(edge, self.given);
         }
         self.tell(Notice::Live { seq: edge });
     }

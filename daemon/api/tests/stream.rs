@@ -183,6 +183,7 @@ async fn one_that_does_not_read_loses_its_own_entries_and_nobody_elses() {
         }
         assert!(seq < 100_000, "the slow one never lost anything");
     }
+    assert_eq!(text(&mut slow).await["notice"]["type"], "live");
     let lost_in_all = || served.drops.get(DropReason::SubscriberSlow);
     let (mut seen, mut told) = (0, 0);
     while seen + told < seq - 1 {
