@@ -2,6 +2,9 @@
 //!
 //! usage: cargo bench --bench history [-- ENTRIES]
 
+// Clarity over speed in what makes the data: it is not timed.
+#![allow(clippy::format_push_string, clippy::assigning_clones)]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use remora::api::ApiError;
 use remora::app::App;
 use remora::capture::CaptureError;
@@ -38,10 +38,17 @@ struct Arguments {
     /// Log level: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+
+    /// Print the manual page and exit.
+    #[arg(long, hide = true)]
+    man: bool,
 }
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
+    if arguments.man {
+        return print_manual();
+    }
     let sources = Sources::new(arguments.config, arguments.log_level);
     let config = match Config::load(&sources) {
         Ok(config) => config,
@@ -64,6 +71,18 @@ fn main() -> std::process::ExitCode {
             // The whole chain on one line: what failed, and every cause down to the kernel's answer.
             eprintln!("remorad: {error:#}");
             code_of(&error).into()
+        }
+    }
+}
+
+/// For `scripts/install`.
+fn print_manual() -> std::process::ExitCode {
+    let page = clap_mangen::Man::new(Arguments::command()).section("8");
+    match page.render(&mut std::io::stdout()) {
+        Ok(()) => ExitCode::Ok.into(),
+        Err(error) => {
+            eprintln!("remorad: cannot print the manual page: {error}");
+            ExitCode::Os.into()
         }
     }
 }

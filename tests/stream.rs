@@ -1,9 +1,9 @@
-//! Issue 2, point 2: the stream for people and programs, with the tools that they use.
+//! Issue 2, point 2, and issue 3, points 6 to 8: the stream for people and programs, with the tools that they use.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::support::{Daemon, Feed, Nginx, client, curl, until};
+use crate::support::{Daemon, Feed, Nginx, Options, client, curl, until};
 
 /// Types a line into a program on a terminal of its own once it has printed a word, and prints all that
 /// the program prints: arguments are the word, the line, and the program with its arguments.
@@ -141,4 +141,169 @@ fn root_dissection_pauses_and_resumes_while_flows_are_counted() {
     assert_eq!((reply["success"].as_bool(), reply["enabled"].as_bool()), (Some(true), Some(true)));
     curl(&[&nginx.url("/resumed")]);
     assert_eq!(feed.next()["request"]["path"], "/resumed", "the paused call gave no entry");
+}
+
+/// Paths of entries, and whether their numbers ascend.
+fn paths(entries: &[serde_json::Value]) -> Vec<String> {
+    let seqs: Vec<u64> = entries.iter().map(|entry| entry["seq"].as_u64().expect("seq")).collect();
+    assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "numbers ascend: {seqs:?}");
+    entries.iter().map(|entry| entry["request"]["path"].as_str().expect("path").to_owned()).collect()
+}
+
+/// Calls `/0`, `/1`, ... one by one.
+fn call(nginx: &Nginx, range: std::ops::Range<usize>) {
+    for number in range {
+        curl(&[&nginx.url(&format!("/{number}"))]);
+    }
+}
+
+#[test]
+fn root_a_stream_from_the_past_joins_the_present_without_gap_or_double() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let mut live = daemon.feed(&format!("http and dst.port == {}", nginx.port));
+    call(&nginx, 0..20);
+    let first = live.next()["seq"].as_u64().expect("seq");
+    let filter = format!("http and dst.port == {}", nginx.port);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| call(&nginx, 20..120));
+        // Each begins at another moment of the writing.
+        let path = format!("/api/wsFull?from={first}");
+        let open = |_| {
+            live.take(10);
+            Feed::open(client::unix(&daemon.socket()), &path, &filter)
+        };
+        let feeds: Vec<Feed> = (0..8).map(open).collect();
+        let wanted: Vec<String> = (0..120).map(|number| format!("/{number}")).collect();
+        for mut feed in feeds {
+            assert_eq!(paths(&feed.take(120)), wanted);
+        }
+        writer.join().expect("writer");
+    });
+}
+
+#[test]
+fn root_a_stream_from_a_moment_leaves_out_what_was_before() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let mut live = daemon.feed(&format!("http and dst.port == {}", nginx.port));
+    call(&nginx, 0..3);
+    let moment = live.take(3)[1]["startTime"].as_str().expect("startTime").to_owned();
+    let filter = format!("http and dst.port == {}", nginx.port);
+    let path = format!("/api/wsFull?from={moment}");
+    let mut feed = Feed::open(client::unix(&daemon.socket()), &path, &filter);
+    assert_eq!(paths(&feed.take(2)), ["/1", "/2"]);
+    call(&nginx, 3..4);
+    assert_eq!(paths(&feed.take(1)), ["/3"]);
+}
+
+#[test]
+fn root_one_that_does_not_read_is_told_what_it_lost_and_others_lose_nothing() {
+    let nginx = Nginx::start("location /big { return 200 \"$args\"; }");
+    let config = "stream.subscriber-queue = \"1MiB\"".to_owned();
+    let daemon = Daemon::start_with(Options { config, ..Options::default() });
+    let filter = format!("http and dst.port == {}", nginx.port);
+    let before = daemon.subscribers();
+    let mut slow = Feed::open(client::unix(&daemon.socket()), "/api/wsFull?notices=1", &filter);
+    daemon.await_subscriber(before);
+    let mut fast = daemon.feed(&filter);
+    let url = format!("{}?{}", nginx.url("/big"), "x".repeat(4000));
+    let mut calls = 0;
+    // The sockets' buffers and the queue have to be full first.
+    while daemon.dropped("subscriber_slow") == 0 {
+        let range = format!("{url}&[1-50]");
+        curl(&[&range]);
+        calls += fast.take(50).len() as u64;
+        assert!(calls < 5000, "the slow one lost nothing");
+    }
+    let (mut seen, mut lost) = (0, 0);
+    while seen + lost < calls {
+        let frame = slow.next();
+        match frame["notice"]["reason"].as_str() {
+            Some("subscriber_slow") => lost += frame["notice"]["count"].as_u64().expect("count"),
+            _ => seen += u64::from(frame["notice"].is_null()),
+        }
+    }
+    assert_eq!((seen + lost, daemon.dropped("subscriber_slow")), (calls, lost));
+}
+
+#[test]
+fn root_server_sent_events_go_on_behind_the_last_one() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let mut live = daemon.feed(&format!("http and dst.port == {}", nginx.port));
+    call(&nginx, 0..6);
+    live.take(6);
+    let events = |headers: &[&str]| -> Vec<(String, String)> {
+        let url = format!(
+            "http://localhost/api/v1/stream?from=1&fields=request.path&kfl=dst.port=={}%20and%20limit(3)",
+            nginx.port
+        );
+        let output = Command::new("curl")
+            .args(["-sS", "-N", "--unix-socket"])
+            .arg(daemon.socket())
+            .args(headers)
+            .arg(&url)
+            .output()
+            .expect("curl");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("event: end"), "{text}");
+        let events = text.split("\n\n").filter_map(|event| event.strip_prefix("id: "));
+        events
+            .map(|event| {
+                let (id, data) = event.split_once("\ndata: ").expect("data");
+                let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+                (id.to_owned(), data["request"]["path"].as_str().expect("path").to_owned())
+            })
+            .collect()
+    };
+    let first = events(&[]);
+    assert_eq!(first.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>(), ["/0", "/1", "/2"]);
+    let resumed = events(&["-H", &format!("Last-Event-ID: {}", first[2].0)]);
+    assert_eq!(resumed.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>(), ["/3", "/4", "/5"]);
+}
+
+#[test]
+fn root_tail_goes_on_after_the_daemon_was_killed_and_started_again() {
+    let nginx = Nginx::start("");
+    let state = tempfile::tempdir().expect("state");
+    let link = state.path().join("remora.sock");
+    let start = || {
+        let state = Some(state.path().join("state"));
+        let daemon = Daemon::start_with(Options { state, ..Options::default() });
+        // The daemon's own socket is in a directory of its run; tail follows this name.
+        std::fs::remove_file(&link).ok();
+        std::os::unix::fs::symlink(daemon.socket(), &link).expect("link");
+        daemon
+    };
+    let daemon = start();
+    let before = daemon.subscribers();
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .arg("--socket")
+        .arg(&link)
+        .args(["tail", "--json", &format!("http and dst.port == {}", nginx.port)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("remora tail");
+    daemon.await_subscriber(before);
+    let mut lines = BufReader::new(tail.stdout.take().expect("stdout")).lines().map_while(Result::ok);
+    let mut next = || -> String {
+        let entry: serde_json::Value = serde_json::from_str(&lines.next().expect("a line")).expect("JSON");
+        entry["request"]["path"].as_str().expect("path").to_owned()
+    };
+    call(&nginx, 0..2);
+    assert_eq!((next(), next()), ("/0".to_owned(), "/1".to_owned()));
+    daemon.kill();
+    let daemon = start();
+    // Seen by the new daemon, perhaps before tail is back: it comes from the history or live, once.
+    call(&nginx, 2..4);
+    assert_eq!((next(), next()), ("/2".to_owned(), "/3".to_owned()));
+    until("tail's subscription", || (daemon.subscribers() > 0).then_some(()));
+    call(&nginx, 4..5);
+    assert_eq!(next(), "/4");
+    tail.kill().ok();
+    let said = std::io::read_to_string(tail.stderr.take().expect("stderr")).expect("text");
+    tail.wait().ok();
+    assert!(said.contains("connection lost") && said.contains("was restarted"), "{said}");
 }

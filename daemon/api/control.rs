@@ -54,6 +54,44 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// Which stored entries a stream begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Smallest `seq`.
+    pub from: u64,
+    /// Largest `seq`.
+    pub until: u64,
+    /// Calls that began before are left out.
+    pub since: Timestamp,
+}
+
+/// Numbers between two entries that no stored entry has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// The last number before.
+    pub after: u64,
+    /// The first number behind.
+    pub before: u64,
+}
+
+/// What a stretch of the history holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    /// A matching entry.
+    Entry(Arc<Entry>),
+    /// Something is not there: trimmed, or never stored.
+    Hole(Hole),
+}
+
+/// Stored entries, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Stretch {
+    /// What was found, in order.
+    pub found: Vec<Stored>,
+    /// Where the next stretch begins; beyond the span's end when it is complete.
+    pub next: u64,
+}
+
 /// Calls to be counted.
 #[derive(Clone, Debug)]
 pub struct Scope {
@@ -79,6 +117,11 @@ pub trait History: Send + Sync {
     /// Up to `limit` matching entries with a `seq` below `before`. A search that looked at many
     /// entries without success may return early with fewer and `next` set.
     fn newest_first(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, ControlError>;
+    /// Matching entries of the span, oldest first. Returns early with what it has after many entries
+    /// or bytes. Entries published a moment ago may not be readable yet, see [`Self::newest_seq`].
+    fn oldest_first(&self, filter: &Filter, span: Span) -> Result<Stretch, ControlError>;
+    /// Number of the newest entry that can be read; they become readable in order.
+    fn newest_seq(&self) -> Result<u64, ControlError>;
     /// Counts the calls of a scope by the values of fields.
     fn statistics(&self, _scope: Scope, _grouping: Grouping) -> Result<Gathered<Statistics>, ControlError> {
         Err(ControlError::Unavailable("entries are not kept here".to_owned()))

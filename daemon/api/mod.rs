@@ -22,7 +22,9 @@ mod throttle;
 mod tls;
 
 pub use access::{Access, AccessConfig, Caller, Role, RoleRule, Subject};
-pub use control::{Control, ControlError, Gathered, History, Page, Scope, Tokens};
+pub use control::{
+    Control, ControlError, Gathered, History, Hole, Page, Scope, Span, Stored, Stretch, Tokens,
+};
 pub use listen::{ApiError, Bound, ListenConfig, TcpListen, TlsFiles};
 pub use routes::Api;
 pub use server::Server;

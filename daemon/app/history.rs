@@ -1,16 +1,17 @@
 //! Stored entries and tokens, as the API asks for them.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::schema::{NewToken, TokenInfo};
-use crate::api::{Caller, ControlError, Gathered, History, Page, Scope, Tokens};
+use crate::api::{Caller, ControlError, Gathered, History, Hole, Page, Scope, Span, Stored, Stretch, Tokens};
 use crate::config::Role;
 use crate::engine::kfl::{FieldReader, Filter};
-use crate::engine::model::{Entry, EntryId};
+use crate::engine::model::{Entry, EntryId, Timestamp};
 use crate::runtime::clock;
-use crate::store::{Grouping, Reader, Search, Statistics, Store, StoreError, TokenId, Topology};
+use crate::store::{Grouping, Reader, Search, Statistics, Store, StoreError, TokenId, Topology, ZoneMap};
 
 /// Time that the search for one page takes before it answers with what it has. The caller goes on from
 /// `next`.
@@ -18,6 +19,15 @@ const PAGE_TIME: Duration = Duration::from_secs(5);
 
 /// Time that counting takes before it answers for the newest calls alone.
 const COUNT_TIME: Duration = Duration::from_secs(20);
+
+/// Entries of a stretch of a stream's history: what one stream holds in memory at a time.
+const STRETCH_ENTRIES: usize = 512;
+
+/// Bytes of their messages.
+const STRETCH_BYTES: u64 = 4 << 20;
+
+/// Entries that one stretch looks at: a stream that ends meanwhile is waited for no longer.
+const STRETCH_LOOKED_AT: usize = 50_000;
 
 /// The API's view of the store.
 #[derive(Debug)]
@@ -47,6 +57,23 @@ impl History for StoredHistory {
         Ok(page)
     }
 
+    fn oldest_first(&self, filter: &Filter, span: Span) -> Result<Stretch, ControlError> {
+        let mut gathering = Gathering::new(filter, span);
+        let mut visit = |entry| gathering.visit(entry);
+        // Only before the first: in between, a block passed over would look like a hole.
+        let first = Cell::new(span.from <= 1);
+        let skip = |zone: &ZoneMap| {
+            first.set(first.get() && zone.latest < span.since);
+            first.get()
+        };
+        self.0.oldest_first(span.from, span.until, &mut visit, &skip).map_err(failed)?;
+        Ok(gathering.finish())
+    }
+
+    fn newest_seq(&self) -> Result<u64, ControlError> {
+        Ok(self.0.last_seq())
+    }
+
     fn statistics(&self, scope: Scope, grouping: Grouping) -> Result<Gathered<Statistics>, ControlError> {
         let search = scope_of(scope, grouping.by.clone());
         let mut value = Statistics::default();
@@ -74,6 +101,61 @@ impl History for StoredHistory {
     }
 }
 
+/// What a look at the store, oldest first, has found so far.
+struct Gathering<'a> {
+    filter: &'a Filter,
+    span: Span,
+    stretch: Stretch,
+    looked_at: usize,
+    bytes: u64,
+    last: Option<u64>,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(filter: &'a Filter, span: Span) -> Self {
+        // Who asks for everything misses nothing at the beginning.
+        let last = Some(span.from.saturating_sub(1)).filter(|last| *last > 0);
+        let stretch = Stretch { found: Vec::new(), next: span.until.saturating_add(1) };
+        Self { filter, span, stretch, looked_at: 0, bytes: 0, last }
+    }
+
+    fn visit(&mut self, entry: Arc<Entry>) -> ControlFlow<()> {
+        let seq = entry.seq;
+        if let Some(after) = self.last.filter(|last| seq > last + 1) {
+            self.stretch.found.push(Stored::Hole(Hole { after, before: seq }));
+        }
+        self.last = Some(seq);
+        self.looked_at += 1;
+        if began(&entry) >= self.span.since && self.filter.matches(&entry) {
+            self.bytes += entry.request_size + entry.response_size;
+            self.stretch.found.push(Stored::Entry(entry));
+        }
+        let full = self.stretch.found.len() >= STRETCH_ENTRIES
+            || self.bytes >= STRETCH_BYTES
+            || self.looked_at >= STRETCH_LOOKED_AT;
+        if full && seq < self.span.until {
+            self.stretch.next = seq + 1;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn finish(mut self) -> Stretch {
+        let Span { until, .. } = self.span;
+        if let Some(after) = self.last.filter(|last| *last < until && self.stretch.next > until) {
+            self.stretch.found.push(Stored::Hole(Hole { after, before: until.saturating_add(1) }));
+        }
+        self.stretch
+    }
+}
+
+/// The first moment of a call that was seen.
+fn began(entry: &Entry) -> Timestamp {
+    let timing = &entry.timing;
+    let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
+    moments.into_iter().find(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::ZERO)
+}
+
 /// A search for all calls of a scope, of which only the fields matter.
 fn scope_of(scope: Scope, readers: Vec<FieldReader>) -> Arc<Search> {
     let mut search = Search::new(scope.filter);
@@ -91,6 +173,14 @@ pub(super) struct NoHistory;
 
 impl History for NoHistory {
     fn newest_first(&self, _: &Filter, _: Option<u64>, _: usize) -> Result<Page, ControlError> {
+        Err(ControlError::Unavailable(NOT_STORED.to_string()))
+    }
+
+    fn oldest_first(&self, _: &Filter, _: Span) -> Result<Stretch, ControlError> {
+        Err(ControlError::Unavailable(NOT_STORED.to_string()))
+    }
+
+    fn newest_seq(&self) -> Result<u64, ControlError> {
         Err(ControlError::Unavailable(NOT_STORED.to_string()))
     }
 

@@ -73,6 +73,7 @@ impl App {
 
         let store = Arc::new(Store::open(&config.store.path, store_limits(&config))?);
         let tap = Tap::new(tap_config(&config), Arc::clone(&drops));
+        tap.resume_after(store.last_seq());
         let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(API_THREADS)
             .thread_name("api")

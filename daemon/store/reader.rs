@@ -1,4 +1,4 @@
-//! Reads entries back, newest first, from the tail in memory and the blocks on disk.
+//! Reads entries back, newest or oldest first, from the tail in memory and the blocks on disk.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -98,6 +98,53 @@ impl Reader {
         Ok(())
     }
 
+    /// Gives `visit` every entry with a `seq` from `from` to `until`, oldest first, until it breaks.
+    /// Blocks for which `skip` is true are passed over without decoding.
+    pub fn oldest_first(
+        &self,
+        from: u64,
+        until: u64,
+        visit: &mut dyn FnMut(Arc<Entry>) -> ControlFlow<()>,
+        skip: &dyn Fn(&ZoneMap) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut from = from;
+        // The tail first, then the transaction: see `Tail`.
+        let tail = self.shared.tail.snapshot();
+        let view = self.view()?;
+        let failed = StoreError::failed("read entries");
+        let before = view.zones.range(..=from).map_err(failed)?.next_back();
+        let first = match before {
+            Some(row) => row.map_err(StoreError::failed("read entries"))?.0.value(),
+            None => from,
+        };
+        for row in view.zones.range(first..=until.max(first)).map_err(StoreError::failed("read entries"))? {
+            let (key, bytes) = row.map_err(StoreError::failed("read entries"))?;
+            let Ok(zone) = decode_zone(bytes.value()) else {
+                self.note_damage(key.value(), "its summary does not decode");
+                continue;
+            };
+            if zone.last_seq < from || skip(&zone) {
+                continue;
+            }
+            for entry in self.read_block_with(&view, key.value(), &zone)? {
+                if visit_next(entry, &mut from, until, visit).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        for entry in tail.iter().flat_map(|batch| batch.iter()) {
+            if visit_next(Arc::clone(entry), &mut from, until, visit).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of the newest entry that can be read; entries become readable in order.
+    pub fn last_seq(&self) -> u64 {
+        self.shared.last_seq.load(Ordering::Acquire)
+    }
+
     /// The present state of the store.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
@@ -159,6 +206,23 @@ fn visit_tail(
         }
     }
     ControlFlow::Continue(())
+}
+
+/// Visits an entry from `from` to `until` and raises `from` beyond it; breaks when `until` is passed.
+fn visit_next(
+    entry: Arc<Entry>,
+    from: &mut u64,
+    until: u64,
+    visit: &mut dyn FnMut(Arc<Entry>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if entry.seq > until {
+        return ControlFlow::Break(());
+    }
+    if entry.seq < *from {
+        return ControlFlow::Continue(());
+    }
+    *from = entry.seq + 1;
+    visit(entry)
 }
 
 /// `node/stream-index`; the node may contain slashes, the stream dashes.

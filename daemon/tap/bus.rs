@@ -1,7 +1,7 @@
 //! The entry bus: from the entry thread to the groups of subscribers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -111,6 +111,8 @@ impl Tap {
     pub fn publish(&self, entries: &[Arc<Entry>]) {
         let Some(last) = entries.last() else { return };
         self.inner.newest.store(last.seq, Ordering::Relaxed);
+        // With the one in `subscribe`: either this sees a new subscriber, or it sees this number.
+        fence(Ordering::SeqCst);
         let groups = self.inner.groups.load();
         if groups.is_empty() {
             return;
@@ -160,7 +162,13 @@ impl Tap {
         inner.groups.store(Arc::new(by_key.values().cloned().collect()));
         // Last: whoever sees the number knows that the subscription is in place.
         inner.subscribers.fetch_add(1, Ordering::Release);
+        fence(Ordering::SeqCst);
         Ok(Stream::new(Arc::clone(inner), group, outbox, limit))
+    }
+
+    /// Entries up to this number were published by an earlier run of the daemon.
+    pub fn resume_after(&self, seq: u64) {
+        self.inner.newest.fetch_max(seq, Ordering::Relaxed);
     }
 
     /// Live subscribers.
@@ -178,7 +186,7 @@ impl Tap {
         self.inner.delivered.load(Ordering::Relaxed)
     }
 
-    /// Number of the newest entry published; 0 before the first.
+    /// Number of the newest entry published, by an earlier run if need be; 0 before the first.
     pub fn newest(&self) -> u64 {
         self.inner.newest.load(Ordering::Relaxed)
     }

@@ -15,12 +15,14 @@ mod inbox;
 mod notice;
 mod observed;
 mod outbox;
+mod projection;
 mod redact;
 mod stream;
 
 pub use bus::{Subscription, Tap, TapConfig, TapError};
 pub use notice::Notice;
-pub use observed::{Look, Observed, Shape};
+pub use observed::{Encoding, Look, Observed, Shape};
+pub use projection::{Projection, ProjectionError};
 pub use stream::{End, Item, Stream};
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ pub struct Stream {
     outbox: Arc<Outbox>,
     ready: VecDeque<Item>,
     left: Option<u64>,
+    edge: u64,
+    // Entries up to this number came to the reader on another way.
+    had: u64,
     losses: Losses,
     heartbeat: Instant,
 }
@@ -45,7 +48,21 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(tap: Arc<Inner>, group: Arc<Group>, outbox: Arc<Outbox>, left: Option<u64>) -> Self {
         let losses = Losses::new(&tap);
-        Self { tap, group, outbox, ready: VecDeque::new(), left, losses, heartbeat: Instant::now() }
+        let edge = tap.newest.load(Ordering::Relaxed);
+        let heartbeat = Instant::now();
+        Self { tap, group, outbox, ready: VecDeque::new(), left, edge, had: 0, losses, heartbeat }
+    }
+
+    /// The newest entry published before this subscription was in force: every matching entry beyond
+    /// it comes on this stream, or is counted as lost.
+    pub fn edge(&self) -> u64 {
+        self.edge
+    }
+
+    /// Leaves out entries up to `seq`: the reader got those elsewhere, `count` of them matching.
+    pub fn go_on_after(&mut self, seq: u64, count: u64) {
+        self.had = seq;
+        self.left = self.left.map(|left| left.saturating_sub(count));
     }
 
     /// The next item; `None` when `limit(n)` is reached. May be cancelled without loss.
@@ -71,11 +88,16 @@ impl Stream {
         if self.end() != End::Open {
             return None;
         }
-        if self.ready.is_empty() {
-            self.look_for_losses();
-            self.outbox.drain(&mut self.ready);
-        }
-        let item = self.ready.pop_front()?;
+        let item = loop {
+            if self.ready.is_empty() {
+                self.look_for_losses();
+                self.outbox.drain(&mut self.ready);
+            }
+            match self.ready.pop_front()? {
+                Item::Entry(observed) if observed.entry().seq <= self.had => {}
+                item => break item,
+            }
+        };
         if let Item::Entry(_) = &item {
             self.tap.delivered.fetch_add(1, Ordering::Relaxed);
             self.left = self.left.map(|left| left.saturating_sub(1));

@@ -180,3 +180,15 @@ async fn a_silent_stream_says_that_it_is_alive_when_asked_to() {
     let mut stream = tap.subscribe(Subscription { notices: true, ..subscription("") }).unwrap();
     assert!(matches!(next(&mut stream).await, Some(Item::Notice(Notice::Heartbeat { seq: 7 }))));
 }
+
+#[tokio::test]
+async fn what_the_reader_had_elsewhere_does_not_come_again_and_counts_for_the_limit() {
+    let (tap, _) = tap(TapConfig::default());
+    tap.publish(&batch(1, 3));
+    let mut stream = tap.subscribe(subscription("limit(4)")).unwrap();
+    assert_eq!(stream.edge(), 3);
+    tap.publish(&batch(3, 6));
+    stream.go_on_after(3, 3);
+    assert_eq!(seq(&mut stream).await, 4);
+    assert!(next(&mut stream).await.is_none());
+}

@@ -2,12 +2,15 @@
 
 mod control;
 mod entries;
+mod feed;
 mod map;
 mod pages;
 mod query;
+mod sse;
 mod stats;
 mod stream;
 mod tokens;
+mod wanted;
 mod window;
 
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::access::{Access, Role};
 use super::control::{Control, History, Tokens};
@@ -37,6 +40,9 @@ use crate::telemetry::Metrics;
 /// Bytes of a request's body. The largest is a filter or a token's name.
 const MAX_BODY: usize = 64 << 10;
 
+/// Streams that read from the store at the same moment; each holds a stretch of it in memory.
+const MAX_REPLAYS: usize = 4;
+
 /// What all routes share.
 pub struct Api {
     pub(super) control: Arc<dyn Control>,
@@ -48,6 +54,8 @@ pub struct Api {
     pub(super) macros: ArcSwap<kfl::Macros>,
     pub(super) throttle: Throttle,
     pub(super) started: Timestamp,
+    /// Places for streams that read their history.
+    pub(super) replays: Semaphore,
 }
 
 impl Api {
@@ -70,6 +78,7 @@ impl Api {
             macros: ArcSwap::default(),
             throttle: Throttle::default(),
             started: clock::now(),
+            replays: Semaphore::new(MAX_REPLAYS),
         }
     }
 
@@ -136,6 +145,7 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/query/validate", get(query::validate))
         .route("/api/v1/kfl/complete", get(query::complete))
         .route("/api/v1/kfl/fields", get(query::fields))
+        .route("/api/v1/stream", get(sse::stream))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
         .route("/api/v1/stats", get(stats::stats))

@@ -2,8 +2,8 @@
 //!
 //! The contract is Kubeshark's: the first text frame is the filter, then each frame is one entry, until
 //! either side closes. What is ours: `?q=` gives the filter at once, a further text frame replaces it,
-//! a bad one is answered with close code 1008 whose reason holds position and error, `?notices=1` adds
-//! notice frames, `?from=SEQ` leaves out entries numbered below.
+//! a bad one is answered with close code 1008 whose reason holds position and error. The other
+//! parameters are in `wanted` and docs/stream.md.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::SinkExt as _;
-use serde::Deserialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
+use super::feed::{Feed, FeedError, Start};
+use super::wanted::{Format, StreamQuery, Wanted};
 use super::{Api, Lifetime};
 use crate::api::access::{Caller, hides_secrets};
+use crate::api::control::ControlError;
 use crate::api::fault::Fault;
-use crate::tap::{Item, Look, Shape, Stream, Subscription, Tap};
+use crate::tap::{Item, Look, Shape};
 
 /// Between pings, so that proxies and firewalls keep an idle stream open and dead peers are found.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -40,18 +42,9 @@ const WRITE_BUFFER: usize = 64 << 10;
 /// Bytes of a close reason (RFC 6455 section 5.5: 125 less the code).
 const MAX_REASON: usize = 123;
 
-/// The query of a stream.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Options {
-    q: Option<String>,
-    kfl: Option<String>,
-    notices: Option<String>,
-    from: Option<u64>,
-}
-
 pub(super) async fn base(
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
-    query: Query<Options>,
+    query: Query<StreamQuery>,
     state: State<Arc<Api>>,
     caller: Extension<Caller>,
     lifetime: Extension<Lifetime>,
@@ -61,7 +54,7 @@ pub(super) async fn base(
 
 pub(super) async fn full(
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
-    query: Query<Options>,
+    query: Query<StreamQuery>,
     state: State<Arc<Api>>,
     caller: Extension<Caller>,
     lifetime: Extension<Lifetime>,
@@ -72,7 +65,7 @@ pub(super) async fn full(
 fn open(
     shape: Shape,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
-    options: Options,
+    query: StreamQuery,
     api: Arc<Api>,
     caller: &Caller,
     lifetime: Lifetime,
@@ -85,19 +78,10 @@ fn open(
     let upgrade =
         upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).write_buffer_size(WRITE_BUFFER);
     upgrade.on_upgrade(move |socket| async move {
-        let notices = options.notices.as_deref().is_some_and(|value| value != "0" && value != "false");
-        let client = Client {
-            socket,
-            api,
-            lifetime,
-            shape,
-            hide_secrets,
-            notices,
-            from: options.from,
-            pings: pings(),
-            stream: None,
-        };
-        client.run(options.q.or(options.kfl)).await;
+        let filter = query.filter().map(str::to_owned);
+        let wanted = query.understand(shape, hide_secrets);
+        let client = Client { socket, api, lifetime, pings: pings(), live: None };
+        client.run(wanted, filter).await;
     })
 }
 
@@ -119,60 +103,60 @@ struct Client {
     socket: WebSocket,
     api: Arc<Api>,
     lifetime: Lifetime,
-    shape: Shape,
-    hide_secrets: bool,
-    notices: bool,
-    from: Option<u64>,
     pings: Interval,
-    stream: Option<Live>,
+    live: Option<Live>,
 }
 
 /// A subscription and how its entries are written.
 struct Live {
-    stream: Stream,
+    feed: Feed,
     look: Look,
+    format: Format,
 }
 
 enum Event {
     Received(Option<Result<Message, axum::Error>>),
-    Item(Option<Item>),
+    Item(Result<Option<Item>, FeedError>),
     Ping,
     Shutdown,
 }
 
 impl Client {
-    async fn run(mut self, filter: Option<String>) {
-        let ending = match filter {
-            Some(text) => self.subscribe(&text).err(),
-            None => None,
+    async fn run(mut self, wanted: Result<Wanted, String>, filter: Option<String>) {
+        let started = match (&wanted, filter) {
+            (Err(reason), _) => Err(policy(reason.clone())),
+            (Ok(wanted), Some(text)) => self.subscribe(&text, wanted),
+            (Ok(_), None) => Ok(()),
         };
-        let ending = match ending {
-            Some(ending) => ending,
-            None => self.serve().await,
+        let ending = match (started, wanted) {
+            (Ok(()), Ok(wanted)) => self.serve(wanted).await,
+            (Err(ending), _) => ending,
+            (_, Err(reason)) => policy(reason),
         };
         // No more entries: the queue's memory is free while the handshake lasts.
-        self.stream = None;
+        self.live = None;
         if let Ending::Close(code, reason) = ending {
             self.close(code, &reason).await;
         }
     }
 
-    async fn serve(&mut self) -> Ending {
+    async fn serve(&mut self, mut wanted: Wanted) -> Ending {
         loop {
             let event = tokio::select! {
                 biased;
                 () = self.lifetime.shutdown.wait() => Event::Shutdown,
                 received = self.socket.recv() => Event::Received(received),
                 _ = self.pings.tick() => Event::Ping,
-                item = next(&mut self.stream) => Event::Item(item),
+                item = next(&mut self.live) => Event::Item(item),
             };
             let done = match event {
-                Event::Received(Some(Ok(message))) => self.received(message),
+                Event::Received(Some(Ok(message))) => self.received(message, &mut wanted),
                 Event::Received(_) => Err(Ending::Gone),
                 Event::Ping => self.send(Message::Ping(bytes::Bytes::new())).await,
                 Event::Shutdown => Err(Ending::Close(close_code::AWAY, "the daemon is stopping".to_owned())),
-                Event::Item(Some(item)) => self.write(item).await,
-                Event::Item(None) => {
+                Event::Item(Ok(Some(item))) => self.write(item).await,
+                Event::Item(Err(error)) => Err(failed(&error)),
+                Event::Item(Ok(None)) => {
                     Err(Ending::Close(close_code::NORMAL, "the filter's limit() is reached".to_owned()))
                 }
             };
@@ -182,9 +166,16 @@ impl Client {
         }
     }
 
-    fn received(&mut self, message: Message) -> Result<(), Ending> {
+    fn received(&mut self, message: Message, wanted: &mut Wanted) -> Result<(), Ending> {
         match message {
-            Message::Text(text) => self.subscribe(text.as_str()),
+            Message::Text(text) => {
+                // The history was asked for once: a filter that replaces another one is about what
+                // happens from then on.
+                if self.live.is_some() {
+                    wanted.start = Start::Now;
+                }
+                self.subscribe(text.as_str(), wanted)
+            }
             Message::Binary(_) => {
                 Err(Ending::Close(close_code::UNSUPPORTED, "send the filter as a text frame".to_owned()))
             }
@@ -194,14 +185,12 @@ impl Client {
     }
 
     /// Starts streaming what matches, or replaces the filter.
-    fn subscribe(&mut self, text: &str) -> Result<(), Ending> {
-        let policy = |reason: String| Ending::Close(close_code::POLICY, reason);
+    fn subscribe(&mut self, text: &str, wanted: &Wanted) -> Result<(), Ending> {
         let filter = self.api.parse(text).map_err(|error| policy(error.short()))?;
-        let look = Look::new(self.shape, self.hide_secrets).redacting(&filter);
-        let subscription =
-            Subscription { filter, from_seq: self.from, notices: self.notices, max_bytes: None };
-        let stream = subscribe(&self.api.tap, subscription)?;
-        self.stream = Some(Live { stream, look });
+        let look = wanted.look(&filter);
+        let feed = Feed::open(Arc::clone(&self.api), filter, wanted.start, wanted.notices);
+        let feed = feed.map_err(|error| failed(&error))?;
+        self.live = Some(Live { feed, look, format: wanted.format });
         Ok(())
     }
 
@@ -209,10 +198,10 @@ impl Client {
     async fn write(&mut self, first: Item) -> Result<(), Ending> {
         let mut next = Some(first);
         while let Some(item) = next {
-            let Some(live) = &mut self.stream else { break };
-            let text = text_of(&item, &live.look)?;
-            self.feed(Message::Text(text)).await?;
-            next = self.stream.as_mut().and_then(|live| live.stream.try_next());
+            let Some(live) = &mut self.live else { break };
+            let message = live.message(item)?;
+            self.feed(message).await?;
+            next = self.live.as_mut().and_then(|live| live.feed.try_next());
         }
         self.flush().await
     }
@@ -252,25 +241,64 @@ impl Client {
     }
 }
 
-async fn next(live: &mut Option<Live>) -> Option<Item> {
+async fn next(live: &mut Option<Live>) -> Result<Option<Item>, FeedError> {
     match live {
-        Some(live) => live.stream.next().await,
+        Some(live) => live.feed.next().await,
         // No filter yet: wait as long as the client stays.
         None => std::future::pending().await,
     }
 }
 
-fn subscribe(tap: &Tap, subscription: Subscription) -> Result<Stream, Ending> {
-    tap.subscribe(subscription).map_err(|error| Ending::Close(close_code::AGAIN, error.to_string()))
+impl Live {
+    /// The frame of an item; of lines, of all that are ready and fit.
+    fn message(&mut self, item: Item) -> Result<Message, Ending> {
+        if self.format != Format::Lines {
+            return message_of(&item, &self.look, self.format);
+        }
+        let mut text = String::new();
+        let mut next = Some(item);
+        while let Some(item) = next {
+            match item {
+                Item::Entry(observed) => text.push_str(as_text(&observed.frame(&self.look))?),
+                Item::Notice(notice) => text.push_str(&notice.json()),
+            }
+            text.push('\n');
+            next = if text.len() < WRITE_BUFFER { self.feed.try_next() } else { None };
+        }
+        Ok(Message::Text(text.into()))
+    }
 }
 
-fn text_of(item: &Item, look: &Look) -> Result<Utf8Bytes, Ending> {
-    match item {
-        Item::Entry(observed) => Utf8Bytes::try_from(observed.frame(look)).map_err(|_| {
-            Ending::Close(close_code::ERROR, "an entry could not be written as text".to_owned())
-        }),
-        Item::Notice(notice) => Ok(notice.json().into()),
-    }
+fn message_of(item: &Item, look: &Look, format: Format) -> Result<Message, Ending> {
+    Ok(match (item, format) {
+        (Item::Entry(observed), Format::MsgPack) => Message::Binary(observed.frame(look)),
+        (Item::Entry(observed), _) => {
+            Message::Text(Utf8Bytes::try_from(observed.frame(look)).map_err(|_| not_text())?)
+        }
+        (Item::Notice(notice), Format::MsgPack) => Message::Binary(notice.msgpack().into()),
+        (Item::Notice(notice), _) => Message::Text(notice.json().into()),
+    })
+}
+
+fn as_text(frame: &[u8]) -> Result<&str, Ending> {
+    std::str::from_utf8(frame).map_err(|_| not_text())
+}
+
+fn not_text() -> Ending {
+    Ending::Close(close_code::ERROR, "an entry could not be written as text".to_owned())
+}
+
+fn policy(reason: String) -> Ending {
+    Ending::Close(close_code::POLICY, reason)
+}
+
+fn failed(error: &FeedError) -> Ending {
+    let code = match error {
+        FeedError::Tap(_) => close_code::AGAIN,
+        FeedError::History(ControlError::Unavailable(_)) => close_code::POLICY,
+        FeedError::History(_) => close_code::ERROR,
+    };
+    Ending::Close(code, error.to_string())
 }
 
 fn settled(result: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> Result<(), Ending> {

@@ -135,6 +135,25 @@ impl History for Fake {
         Ok(Page { entries: found, next })
     }
 
+    fn oldest_first(&self, filter: &Filter, span: Span) -> Result<Stretch, ControlError> {
+        let stored = self.stored.lock().unwrap();
+        let in_span = |entry: &&Arc<Entry>| {
+            (span.from..=span.until).contains(&entry.seq)
+                && entry.timing.request_start >= span.since
+                && filter.matches(entry)
+        };
+        let found: Vec<_> = stored.iter().filter(in_span).take(10).cloned().map(Stored::Entry).collect();
+        let next = match found.last() {
+            Some(Stored::Entry(last)) if found.len() == 10 => last.seq + 1,
+            _ => span.until.saturating_add(1),
+        };
+        Ok(Stretch { found, next })
+    }
+
+    fn newest_seq(&self) -> Result<u64, ControlError> {
+        Ok(self.stored.lock().unwrap().last().map_or(0, |entry| entry.seq))
+    }
+
     fn get(&self, id: &EntryId) -> Result<Option<Arc<Entry>>, ControlError> {
         Ok(self.stored.lock().unwrap().iter().find(|entry| entry.id == *id).cloned())
     }

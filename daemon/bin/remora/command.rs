@@ -71,7 +71,9 @@ pub(crate) enum Command {
         after_help = "Each line: time, method, status, duration, who asked -> who was asked, host and path, \
         bytes asked and answered. A `!` marks errors, `~` cut or incomplete bodies.\n\n\
         Examples:\n  remora tail\n  remora tail -n 10 'http and elapsed_time > 100000'\n  \
-        remora tail 'request.headers[\"User-Agent\"].contains(\"curl\")'\n  remora tail --json | jq .request.path"
+        remora tail 'request.headers[\"User-Agent\"].contains(\"curl\")'\n  remora tail --json | jq .request.path\n  \
+        remora tail --from 2026-11-21T12:00:00Z     what happened since, then what happens\n\n\
+        When the connection is lost it is made again, and goes on where it was."
     )]
     Tail(TailOptions),
     /// Show calls that were kept, newest first
@@ -135,13 +137,16 @@ pub(crate) struct TailOptions {
     /// Which calls; all without
     #[arg(value_name = "KFL")]
     pub(crate) filter: Option<String>,
+    /// Begin in the past: a moment (2026-11-21T12:00:00Z), milliseconds since 1970, or an entry's seq
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) from: Option<String>,
     /// End after this many
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<u64>,
     /// Print base entries (the rows of a list) as JSON
     #[arg(long)]
     pub(crate) base: bool,
-    /// With --json or --base: also print notices (gaps, pauses) as {"notice":...}
+    /// With --json or --base: print notices (gaps, pauses) as {"notice":...} instead of on stderr
     #[arg(long)]
     pub(crate) notices: bool,
 }

@@ -21,7 +21,7 @@ pub(crate) async fn run(
     let mut path = format!("/api/v1/map?limit={}&kfl={}", options.limit, encode(filter));
     for (name, value) in [("from", &options.from), ("to", &options.to)] {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encode(value)));
+            path.extend(["&", name, "=", &encode(value)]);
         }
     }
     let map: Json = client.data("GET", &path, None).await?;

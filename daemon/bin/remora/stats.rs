@@ -27,7 +27,7 @@ pub(crate) async fn run(
         ("to", options.to.as_deref()),
     ] {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encode(value)));
+            path.extend(["&", name, "=", &encode(value)]);
         }
     }
     let stats: Json = client.data("GET", &path, None).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     }
     let fields = stats["groupBy"].as_array().map(Vec::as_slice).unwrap_or_default();
     let with_time = options.interval.is_some();
-    let mut heading: Vec<String> = fields.iter().map(|name| text(name)).collect();
+    let mut heading: Vec<String> = fields.iter().map(text).collect();
     if with_time {
         heading.insert(0, "time".to_owned());
     }

@@ -221,3 +221,35 @@ fn blocks_of_very_different_sizes_stay_within_the_disk_limit() {
     }
     assert!(store.stats().trimmed_entries > 0);
 }
+
+#[test]
+fn oldest_first_gives_a_span_across_blocks_fragments_and_tail() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreConfig::default()).unwrap();
+    let mut writer = store.writer(metrics()).unwrap();
+    for start in (1..=2401).step_by(100) {
+        append(&mut writer, start..=start + 99);
+        if start % 300 == 1 {
+            writer.flush().unwrap();
+        }
+    }
+    append(&mut writer, 2501..=2510);
+    let reader = store.reader();
+    let span = |from, until| {
+        let mut seen = Vec::new();
+        let mut visit = |entry: Arc<Entry>| {
+            seen.push(entry.seq);
+            std::ops::ControlFlow::Continue(())
+        };
+        reader.oldest_first(from, until, &mut visit, &|_| false).unwrap();
+        seen
+    };
+    for (from, until) in
+        [(0, u64::MAX), (1, 1), (5, 2505), (999, 1002), (2450, 2510), (2505, 2507), (2510, 9999)]
+    {
+        let wanted: Vec<u64> = (from.max(1)..=until.min(2510)).collect();
+        assert_eq!(span(from, until), wanted, "{from}..={until}");
+    }
+    assert_eq!(span(2511, 9999), Vec::<u64>::new());
+    assert_eq!(reader.last_seq(), 2510);
+}

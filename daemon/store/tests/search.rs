@@ -13,19 +13,21 @@ fn map(items: &[(&str, Value)]) -> Value {
     Value::Map(Map(items.iter().map(|(key, value)| ((*key).into(), value.clone())).collect()))
 }
 
+const SECOND: u64 = 1_000_000_000;
+
 /// Entries of all shapes: every field is filled in some.
 fn varied(seq: u64) -> Arc<Entry> {
     let mut entry = Arc::unwrap_or_clone(entry_with(seq, "http", Timestamp(1_000_000_000 * seq), 0));
     let path = format!("/users/{}", seq % 50);
     entry.summary = path.as_str().into();
     entry.method = ["GET", "POST", "PUT"][seq as usize % 3].into();
-    entry.status = if seq % 97 == 0 { 503 } else { 200 };
+    entry.status = if seq.is_multiple_of(97) { 503 } else { 200 };
     entry.timing.request_end = Timestamp(1_000_000_000 * seq + 5);
     entry.timing.response_end = Timestamp(1_000_000_000 * seq + seq * 1000);
     entry.dst.addr = AddrPort::new([10, 0, 0, (seq % 5) as u8].into(), 8000 + (seq / 1000) as u16);
-    entry.dst.translated = (seq % 2 == 0).then(|| AddrPort::new([127, 0, 0, 1].into(), 80));
+    entry.dst.translated = seq.is_multiple_of(2).then(|| AddrPort::new([127, 0, 0, 1].into(), 80));
     entry.src.socket = SocketCookie(seq);
-    entry.src.process = (seq % 4 != 0).then(|| {
+    entry.src.process = (!seq.is_multiple_of(4)).then(|| {
         Arc::new(Process {
             pid: 7,
             uid: Some(0),
@@ -34,10 +36,16 @@ fn varied(seq: u64) -> Arc<Entry> {
             ..Process::default()
         })
     });
-    let body = format!("{{\"order\":{seq},\"pad\":\"{}\"}}", "x".repeat(if seq % 3 == 0 { 600 } else { 5 }));
+    let body = format!(
+        "{{\"order\":{seq},\"pad\":\"{}\"}}",
+        "x".repeat(if seq.is_multiple_of(3) { 600 } else { 5 })
+    );
     entry.request = map(&[
         ("method", entry.method.clone().into()),
-        ("path", if seq % 10 == 0 { "/elsewhere".into() } else { Value::Str(entry.summary.clone()) }),
+        (
+            "path",
+            if seq.is_multiple_of(10) { "/elsewhere".into() } else { Value::Str(entry.summary.clone()) },
+        ),
         ("headers", map(&[("Host", "shop".into()), ("X-Id", Value::Str(format!("id-{seq}").into()))])),
         ("postData", map(&[("text", Value::Str(body.as_str().into()))])),
     ]);
@@ -150,7 +158,6 @@ fn a_search_finds_what_looking_at_every_entry_finds() {
 #[test]
 fn a_window_and_a_cursor_bound_a_search() {
     let (_directory, store, _entries) = filled();
-    const SECOND: u64 = 1_000_000_000;
     let seqs = |change: fn(&mut Search)| {
         found(&store.reader(), "http and not redis", change).iter().map(|entry| entry.seq).collect::<Vec<_>>()
     };
