@@ -20,8 +20,13 @@ use crate::engine::model::{Entry, Timestamp};
 use crate::runtime::spawn_thread;
 
 /// Blocks that are read together. The first rounds are smaller, so that a page that is full at once costs
-/// little; a round's results are in memory together.
-const MAX_ROUND: usize = 16;
+/// little; a round's results are in memory together. Each round ends with its slowest thread, so that they
+/// must not be too small either.
+const MAX_ROUND: usize = 64;
+/// The same where blocks give many whole entries, which may have large bodies.
+const MAX_RICH_ROUND: usize = 8;
+/// Whole entries of a round that are many.
+const MANY_WHOLE: usize = 200;
 /// Threads beside the callers' that all searches together may use: they compete with the pipeline.
 const MAX_HELPERS: usize = 3;
 
@@ -103,6 +108,8 @@ struct Round<T> {
     search: Arc<Search>,
     tasks: Vec<Task>,
     next: AtomicUsize,
+    /// Whole entries found so far.
+    whole: AtomicUsize,
     results: Mutex<Vec<Option<Result<T, StoreError>>>>,
 }
 
@@ -146,14 +153,19 @@ impl Reader {
                 results: Mutex::new(tasks.iter().map(|_| None).collect()),
                 tasks,
                 next: AtomicUsize::new(0),
+                whole: AtomicUsize::new(0),
             });
-            for (value, lowest) in round.run(&each).into_iter().zip(keys) {
+            let results = round.run(&each);
+            size = (size * 4).min(MAX_ROUND);
+            if round.whole.load(Ordering::Relaxed) > MANY_WHOLE {
+                size = size.min(MAX_RICH_ROUND);
+            }
+            for (value, lowest) in results.into_iter().zip(keys) {
                 if take(Found { value: value?, lowest }).is_break() {
                     return Ok(None);
                 }
             }
             below = passed;
-            size = (size * 2).min(MAX_ROUND);
         }
     }
 
@@ -190,13 +202,13 @@ impl Reader {
 
 impl<T: Send + 'static> Round<T> {
     /// Reads all blocks, with helpers where there are several.
-    fn run<F>(self: Arc<Self>, each: &Arc<F>) -> Vec<Result<T, StoreError>>
+    fn run<F>(self: &Arc<Self>, each: &Arc<F>) -> Vec<Result<T, StoreError>>
     where
         F: Fn(Vec<Arc<Entry>>) -> T + Send + Sync + 'static,
     {
         let mut helpers = VecDeque::new();
         while helpers.len() + 1 < self.tasks.len() && self.reader.take_helper() {
-            let (round, each) = (Arc::clone(&self), Arc::clone(each));
+            let (round, each) = (Arc::clone(self), Arc::clone(each));
             match spawn_thread("history", move || round.work(&*each)) {
                 Ok(helper) => helpers.push_back(helper),
                 Err(error) => {
@@ -296,6 +308,7 @@ impl<T: Send + 'static> Round<T> {
                 return Err(reason.clone());
             }
             if verdict == Verdict::Yes || search.filter.matches(&entry) {
+                self.whole.fetch_add(1, Ordering::Relaxed);
                 found.push(Arc::new(entry));
             }
         }

@@ -241,23 +241,23 @@ impl Needs {
             Pred::Truth(term) | Pred::Has(term) => self.add_term(term),
             Pred::Not(inner) => self.add_pred(inner),
             Pred::And(items) | Pred::Or(items) => items.iter().for_each(|item| self.add_pred(item)),
-            Pred::Compare { left, right, .. } => {
-                self.add_term(left);
-                self.add_term(right);
-            }
+            Pred::Compare { left, right, .. } => self.add_terms([left, right]),
             Pred::Match { term, .. }
             | Pred::Find { term, .. }
             | Pred::Affix { term, .. }
             | Pred::Network { term, .. } => {
                 self.add_term(term);
             }
-            Pred::Test { term, other, .. } => [term, other].into_iter().for_each(|term| self.add_term(term)),
-            Pred::In { wanted, container, .. } => {
-                self.add_term(wanted);
-                self.add_term(container);
-            }
+            Pred::Test { term, other, .. } => self.add_terms([term, other]),
+            Pred::In { wanted, container, .. } => self.add_terms([wanted, container]),
             // Rare in filters over a history; reading the messages is always right.
             Pred::Cond(..) | Pred::Quantify { .. } => self.messages = true,
+        }
+    }
+
+    fn add_terms(&mut self, terms: [&Term; 2]) {
+        for term in terms {
+            self.add_term(term);
         }
     }
 
