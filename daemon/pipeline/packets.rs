@@ -75,7 +75,7 @@ impl capture::Sink for PacketSink {
             },
             Record::Loss(loss) => self.drops.count(loss.reason, loss.count),
             // The socket reader has its own sink.
-            Record::Socket(_) | Record::Process(_) => {}
+            Record::Socket(_) | Record::Process(_) | Record::Tls(_) => {}
         }
     }
 

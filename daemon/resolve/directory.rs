@@ -51,7 +51,7 @@ impl Directory {
         match record {
             Record::Socket(event) => self.apply_socket(event),
             Record::Process(event) => self.apply_process(event),
-            Record::Packet(_) | Record::Loss(_) => {}
+            Record::Packet(_) | Record::Tls(_) | Record::Loss(_) => {}
         }
     }
 

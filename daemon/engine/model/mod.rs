@@ -10,6 +10,7 @@ mod identity;
 mod loss;
 mod record;
 mod time;
+mod tls;
 mod value;
 
 pub use addr::{AddrPort, Direction, FiveTuple, Hook, L4, SocketTuple};
@@ -22,4 +23,5 @@ pub use identity::{Process, ProcessKey, SocketCookie};
 pub use loss::{DropReason, Loss, Stage};
 pub use record::{OwnerEvidence, Packet, ProcessEvent, Record, SocketEvent, TcpState};
 pub use time::Timestamp;
+pub use tls::{TlsChunk, TlsEvent, TlsLibrary, TlsSession, TlsWitness};
 pub use value::{Map, Value};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::{Hook, Loss, ProcessKey, SocketCookie, SocketTuple, Timestamp};
+use super::{Hook, Loss, ProcessKey, SocketCookie, SocketTuple, Timestamp, TlsEvent};
 
 /// One thing that capture saw. The same stream live, from segments and from an imported file.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Record {
     Socket(SocketEvent),
     /// A process that started, changed its image, or ended.
     Process(ProcessEvent),
+    /// Plaintext at a TLS library.
+    Tls(TlsEvent),
     /// Something was lost here.
     Loss(Loss),
 }
