@@ -15,4 +15,5 @@ mod http_calls;
 mod lifecycle;
 mod loss;
 mod stream;
+mod systemd;
 mod tidy;
