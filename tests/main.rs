@@ -16,4 +16,5 @@ mod http_calls;
 mod lifecycle;
 mod loss;
 mod stream;
+mod systemd;
 mod tidy;
