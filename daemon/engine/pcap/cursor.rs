@@ -50,10 +50,10 @@ pub(super) fn put_addr(out: &mut Vec<u8>, addr: AddrPort) {
     put_u16(out, addr.port);
 }
 
-/// A value that is optional in 1 + 4 bytes.
-pub(super) fn put_option_u32(out: &mut Vec<u8>, value: Option<u32>) {
-    put_u8(out, u8::from(value.is_some()));
-    put_u32(out, value.unwrap_or(0));
+/// A user id in 1 + 4 bytes; it may not be known.
+pub(super) fn put_uid(out: &mut Vec<u8>, uid: Option<u32>) {
+    put_u8(out, u8::from(uid.is_some()));
+    put_u32(out, uid.unwrap_or(0));
 }
 
 /// The rest of some bytes; every read checks.
@@ -106,11 +106,5 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn addr(&mut self) -> Option<AddrPort> {
         Some(AddrPort { ip: self.ip()?, port: self.u16()? })
-    }
-
-    pub(super) fn option_u32(&mut self) -> Option<Option<u32>> {
-        let is_some = self.bool()?;
-        let value = self.u32()?;
-        Some(is_some.then_some(value))
     }
 }

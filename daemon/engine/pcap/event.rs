@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::cursor::{Cursor, put_addr, put_ip, put_option_u32, put_text, put_u8, put_u16, put_u32, put_u64};
+use super::cursor::{Cursor, put_addr, put_ip, put_text, put_u8, put_u16, put_u32, put_u64, put_uid};
 use crate::model::{
     CaptureSource, DropReason, Hook, Loss, OwnerEvidence, Process, ProcessEvent, ProcessKey, Record,
     SocketCookie, SocketEvent, SocketTuple, TcpState, Timestamp, TlsChunk, TlsEvent, TlsLibrary, TlsSession,
@@ -90,7 +90,7 @@ fn put_socket(out: &mut Vec<u8>, event: &SocketEvent) {
             put_u64(out, cookie.0);
             put_key(out, *process);
             put_u32(out, *ppid);
-            put_option_u32(out, *uid);
+            put_uid(out, *uid);
             put_text(out, name);
             put_u64(out, *cgroup_id);
             put_u32(out, *netns);
@@ -116,7 +116,7 @@ fn put_process(out: &mut Vec<u8>, event: &ProcessEvent) {
             begin(out, EXEC, *at);
             put_key(out, *process);
             put_u32(out, *ppid);
-            put_option_u32(out, *uid);
+            put_uid(out, *uid);
             put_text(out, name);
             put_u64(out, *cgroup_id);
             put_text(out, path);
@@ -136,7 +136,7 @@ fn put_process(out: &mut Vec<u8>, event: &ProcessEvent) {
 fn put_description(out: &mut Vec<u8>, process: &Process) {
     put_u32(out, process.pid);
     put_u32(out, process.ppid);
-    put_option_u32(out, process.uid);
+    put_uid(out, process.uid);
     put_text(out, &process.name);
     put_text(out, &process.exe);
     put_u64(out, process.cgroup_id);
@@ -219,7 +219,7 @@ fn read_socket(kind: u8, from: &mut Cursor<'_>, at: Timestamp) -> Option<SocketE
             cookie,
             process: read_key(from)?,
             ppid: from.u32()?,
-            uid: from.option_u32()?,
+            uid: read_uid(from)?.0,
             name: from.text()?.into(),
             cgroup_id: from.u64()?,
             netns: from.u32()?,
@@ -243,7 +243,7 @@ fn read_process(kind: u8, from: &mut Cursor<'_>, at: Timestamp) -> Option<Proces
             at,
             process,
             ppid: from.u32()?,
-            uid: from.option_u32()?,
+            uid: read_uid(from)?.0,
             name: from.text()?.into(),
             cgroup_id: from.u64()?,
             path: from.text()?.into(),
@@ -257,7 +257,7 @@ fn read_description(from: &mut Cursor<'_>) -> Option<Process> {
     Some(Process {
         pid: from.u32()?,
         ppid: from.u32()?,
-        uid: from.option_u32()?,
+        uid: read_uid(from)?.0,
         name: from.text()?.into(),
         exe: from.text()?.into(),
         cgroup_id: from.u64()?,
@@ -266,6 +266,14 @@ fn read_description(from: &mut Cursor<'_>) -> Option<Process> {
         unit: from.text()?.into(),
         netns: from.u32()?,
     })
+}
+
+/// A user id that may not be known.
+struct Uid(Option<u32>);
+
+fn read_uid(from: &mut Cursor<'_>) -> Option<Uid> {
+    let (is_known, value) = (from.bool()?, from.u32()?);
+    Some(Uid(is_known.then_some(value)))
 }
 
 fn read_key(from: &mut Cursor<'_>) -> Option<ProcessKey> {

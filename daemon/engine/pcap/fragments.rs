@@ -80,7 +80,7 @@ impl Partial {
     /// False if the part overlaps another one or does not fit.
     fn add(&mut self, head: Vec<u8>, offset: usize, more: bool, data: Bytes) -> bool {
         let end = offset + data.len();
-        let misfit = more && data.len() % 8 != 0 || data.is_empty() || end > MAX_BODY;
+        let misfit = more && !data.len().is_multiple_of(8) || data.is_empty() || end > MAX_BODY;
         if misfit || self.parts.len() >= FRAGMENTS {
             return false;
         }

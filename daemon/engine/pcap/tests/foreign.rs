@@ -194,7 +194,7 @@ fn sections_interfaces_and_resolutions_are_kept_apart() {
     let file = [
         section(),
         interface(1, 3),
-        interface(101, 0x80 | 10),
+        interface(101, 0x8a),
         block(0xbad, &[0, 0, 1, 2, 3, 4]),
         enhanced(1, 3 << 9, &plain()),
         enhanced(0, 2500, &frame),
