@@ -22,7 +22,7 @@ pub(crate) fn run(options: &DissectOptions, json: bool, paint: Paint) -> Result<
     let context = Context::new(clock::now());
     let filter = Filter::parse(text, &context).map_err(|error| Failure::Filter(error.to_string()))?;
     let mut file = CaptureFile::open(&options.file)?;
-    let mut shown = Shown {
+    let mut shown = Printer {
         filter,
         json,
         paint,
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &DissectOptions, json: bool, paint: Paint) -> Result<
     ended
 }
 
-struct Shown {
+struct Printer {
     filter: Filter,
     json: bool,
     paint: Paint,
@@ -63,7 +63,7 @@ struct Shown {
     failed: Option<std::io::Error>,
 }
 
-impl Shown {
+impl Printer {
     fn is_over(&self) -> bool {
         self.failed.is_some() || self.limit.is_some_and(|limit| self.shown >= limit)
     }
