@@ -18,3 +18,4 @@ mod loss;
 mod stream;
 mod systemd;
 mod tidy;
+mod tls;

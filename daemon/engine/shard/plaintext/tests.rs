@@ -346,7 +346,7 @@ fn calls_of_a_wrong_guess_do_not_stay_under_way() {
     assert!(find("/mine").is_none(), "{:#?}", rig.seen.entries);
     assert_eq!(find("/yours").unwrap().src.socket.0, 1);
     assert_eq!(find("/x").unwrap().src.socket.0, 11);
-    assert_eq!(rig.lost(DropReason::TlsDisagreement), 1);
+    assert_eq!(rig.bound.disagreements, 1);
 }
 
 #[test]
