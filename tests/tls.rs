@@ -46,6 +46,7 @@ impl Https {
         let port = free_port();
         let nginx = Nginx::start(&format!(
             "listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
+             ssl_protocols TLSv1.2 TLSv1.3;
              location /echo/ {{ default_type text/plain; return 200 \"$request_uri from $http_x_port\"; }}"
         ));
         Self { nginx, port, _keys: keys }
