@@ -8,6 +8,7 @@ use remora_engine::limits::Limits;
 use remora_engine::model::{DropReason, Record, SocketEvent, Timestamp};
 
 use super::shards::ShardInput;
+use crate::archive::Feed;
 use crate::capture;
 use crate::runtime::{self, Capacity, Receiver, Sender};
 use crate::telemetry::{Drops, Metric, Metrics};
@@ -30,6 +31,7 @@ pub struct PacketSink {
     pending_events: Vec<SocketEvent>,
     shards: Vec<Sender<ShardInput>>,
     batches: Vec<Vec<(ShardInput, usize)>>,
+    raw: Option<Feed>,
     drops: Arc<Drops>,
     metrics: Arc<Metrics>,
     routed: u64,
@@ -40,6 +42,7 @@ impl PacketSink {
     pub(super) fn new(
         limits: &Limits,
         shards: Vec<Sender<ShardInput>>,
+        raw: Option<Feed>,
         drops: Arc<Drops>,
         metrics: Arc<Metrics>,
     ) -> (Self, Sender<SocketEvent>) {
@@ -47,7 +50,17 @@ impl PacketSink {
         let router = Router::new(RouterConfig::new(shards.len(), limits));
         let batches = shards.iter().map(|_| Vec::with_capacity(256)).collect();
         (
-            Self { router, events, pending_events: Vec::new(), shards, batches, drops, metrics, routed: 0 },
+            Self {
+                router,
+                events,
+                pending_events: Vec::new(),
+                shards,
+                batches,
+                raw,
+                drops,
+                metrics,
+                routed: 0,
+            },
             sender,
         )
     }
@@ -62,6 +75,9 @@ impl PacketSink {
 
 impl capture::Sink for PacketSink {
     fn record(&mut self, record: Record) {
+        if let Some(raw) = &mut self.raw {
+            raw.record(&record);
+        }
         match record {
             Record::Packet(packet) => match self.router.route(packet) {
                 Routed::To { shard, packet } => {
@@ -80,6 +96,9 @@ impl capture::Sink for PacketSink {
     }
 
     fn flush(&mut self, now: Timestamp) {
+        if let Some(raw) = &mut self.raw {
+            raw.flush();
+        }
         for (batch, shard) in self.batches.iter_mut().zip(&self.shards) {
             if !batch.is_empty() {
                 let dropped = shard.push_all(batch);
