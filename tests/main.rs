@@ -19,4 +19,3 @@ mod snapshots;
 mod stream;
 mod systemd;
 mod tidy;
-mod tls;
