@@ -74,6 +74,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen", old.listen != new.listen),
         ("access", old.access != new.access),
         ("capture ring sizes", rings(old) != rings(new)),
+        ("tls", old.tls != new.tls),
         ("dissection", old.dissection != new.dissection),
         ("store.enabled or store.path", places(old) != places(new)),
         ("stream", old.stream != new.stream),

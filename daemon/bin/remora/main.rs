@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use client::Client;
-use command::{Arguments, Command, DissectionCommand};
+use command::{Arguments, Command, DissectionCommand, DoctorCommand};
 use failure::Failure;
 use paint::Paint;
 
@@ -64,7 +64,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Stats(options) => stats::run(&client, &options, json, paint).await?,
         Command::Map(options) => map::run(&client, &options, json, paint).await?,
         Command::Status => return status::run(&client, json, paint).await,
-        Command::Doctor => return doctor::run(&client, json, paint).await,
+        Command::Doctor { about: None } => return doctor::run(&client, json, paint).await,
+        Command::Doctor { about: Some(DoctorCommand::Tls) } => doctor::tls(&client, json, paint).await?,
         Command::Dissection { command } => dissection(&client, command, json).await?,
         Command::Token { command } => tokens::run(&client, command, json).await?,
         Command::Kfl { command } => return filter::run(&client, command, json, paint).await,
