@@ -10,9 +10,11 @@ mod support;
 
 mod access;
 mod attribution;
+mod capture_files;
 mod history;
 mod http_calls;
 mod lifecycle;
 mod loss;
 mod stream;
+mod systemd;
 mod tidy;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::api::schema::{
-    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, QueueStatus, RungStatus, StageStatus,
-    Status, TlsDoctor, TlsProcess, TlsUse,
+    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, FlowTls, QueueStatus, RungStatus,
+    StageStatus, Status, TlsDoctor, TlsProcess, TlsUse,
 };
 use crate::api::{Control, ControlError};
 use crate::capture::{self, Capture, JobReport, KernelCounters};
@@ -109,6 +109,7 @@ impl Control for Running {
         let degraded = jobs.iter().filter(|job| job.state != "ok").count();
         let summary = match (degraded, findings.len()) {
             (0, 0) => "every job is done by its best mechanism".to_string(),
+            (0, 1) => "every job is done by its best mechanism; one thing to know".to_string(),
             (0, n) => format!("every job is done by its best mechanism; {n} things to know"),
             (n, _) => format!("{n} of {} jobs could be done better", jobs.len()),
         };
@@ -324,6 +325,7 @@ impl Running {
             server: self.end(&flow.server, flow.to_client),
             started_at: clock::rfc3339(flow.first_seen),
             last_seen_at: clock::rfc3339(flow.last_seen),
+            tls: flow.tls.map(shown_tls),
             tcp,
         }
     }
@@ -348,6 +350,20 @@ impl Running {
     }
 }
 
+fn shown_tls(tls: shard::FlowTls) -> FlowTls {
+    FlowTls {
+        sni: tls.sni.to_string(),
+        version: tls.version.to_string(),
+        cipher_suite: tls.cipher_suite.to_string(),
+        alpn: tls.alpn.to_string(),
+        ja4: tls.ja4.to_string(),
+        alert: tls.alert.unwrap_or_default().to_string(),
+        decrypted: tls.decrypted,
+        library: tls.library.unwrap_or_default().to_string(),
+        witness: tls.witness.unwrap_or_default().to_string(),
+    }
+}
+
 /// Resident memory of this process; the rings are mapped twice, so their pages count twice. 0 if `/proc`
 /// does not tell.
 fn resident_bytes() -> u64 {
@@ -358,19 +374,23 @@ fn resident_bytes() -> u64 {
 
 /// Reasons that are a choice and no loss.
 fn is_loss(reason: &str) -> bool {
-    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole")
+    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole")
 }
 
 fn advice_for(reason: &str) -> &'static str {
     match reason {
-        "ring_full" => "raise capture.ring-size, or narrow capture.scope",
+        "ring_full" => "raise capture.ring-size, or leave more out with capture.exclude",
         "socket_ring_full" => "raise capture.socket-ring-size",
-        "tls_ring_full" => "raise tls.ring-size, or narrow capture.scope",
+        "tls_ring_full" => "raise tls.ring-size, or leave more out with capture.exclude",
         "tls_over_budget" => "raise tls.max-message if whole messages are wanted",
-        "shard_queue_full" => "raise dissection.shards, or narrow capture.scope",
+        "shard_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
         "connection_limit" => "raise dissection.max-connections",
         "subscriber_slow" => "use a narrower filter, or read faster",
         "store_failed" => "free space on the disk of store.path; the log has the disk's own words",
+        "tls_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
+        "tls_unbound" | "tls_unrouted" | "tls_disagreement" | "tls_held_limit" => {
+            "see docs/tls.md for how plaintext is tied to connections"
+        }
         _ => "see docs/architecture.md for what it means",
     }
 }

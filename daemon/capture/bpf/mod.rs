@@ -10,7 +10,7 @@ mod uprobe;
 pub(super) use abi::{
     PacketCounts, PacketDecoder, packet_counts, scope_bits, scope_network_key, socket_counts, socket_record,
 };
-pub(super) use attach::{Attached, attach_all, run_iterator};
+pub(super) use attach::{Attached, attach_all};
 pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket, load_tls};
 pub(super) use ring::{Batch, ReaderHandle, RingSource, spawn_reader};
 pub(super) use tls_abi::{TlsCounts, TlsDecoder, tls_counts};
