@@ -15,6 +15,7 @@ mod history;
 mod http_calls;
 mod lifecycle;
 mod loss;
+mod snapshots;
 mod stream;
 mod systemd;
 mod tidy;
