@@ -11,6 +11,7 @@ mod support;
 mod access;
 mod attribution;
 mod history;
+mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;

@@ -8,8 +8,11 @@
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
 mod backlog;
+#[cfg(test)]
+pub(crate) mod conversation;
 mod http;
 pub mod http1;
+pub mod http2;
 pub mod registry;
 pub mod session;
 
