@@ -10,10 +10,12 @@ mod support;
 
 mod access;
 mod attribution;
+mod capture_files;
 mod history;
 mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;
 mod stream;
+mod systemd;
 mod tidy;

@@ -15,6 +15,7 @@ pub mod http1;
 pub mod http2;
 pub mod registry;
 pub mod session;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,9 @@ pub use session::Session;
 use compact_str::CompactString;
 
 use crate::limits::Limits;
-use crate::model::{Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value};
+use crate::model::{
+    Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, TlsHandshake, Value,
+};
 
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
@@ -206,6 +209,11 @@ pub trait Dissector: Send + std::fmt::Debug {
 
     /// Too much waits in `direction`: the next input of it may not be answered with [`Progress::Wait`].
     fn unblock(&mut self, _direction: Direction) {}
+
+    /// What a TLS handshake said, and whether nothing can be added to it. Only TLS itself has it.
+    fn handshake(&self) -> Option<(&TlsHandshake, bool)> {
+        None
+    }
 }
 
 /// How a protocol is shown; the common protocol object of Kubeshark's entries.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::{AddrPort, Process, SocketCookie, Timestamp, Value};
+use super::{AddrPort, Process, SocketCookie, Timestamp, TlsInfo, Value};
 
 /// Key of a protocol in the dissector registry, such as `"http"`; stored, so never renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,8 +89,11 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// First byte of the request to last byte of the response, ns; 0 without a response.
+    /// First byte of the request to last byte of the response, ns; 0 where either was not seen.
     pub fn elapsed(&self) -> u64 {
+        if self.request_start == Timestamp::ZERO {
+            return 0;
+        }
         self.response_end.since(self.request_start)
     }
 }
@@ -219,6 +222,8 @@ pub struct Entry {
     pub outgoing: bool,
     /// Whether the bytes were decrypted.
     pub tls: bool,
+    /// What is known about its TLS, where the bytes were decrypted.
+    pub tls_info: Option<Arc<TlsInfo>>,
     /// Moments.
     pub timing: Timing,
     /// Verb: HTTP method, Redis command, DNS opcode.

@@ -56,6 +56,7 @@ fn entry(request: &[u8], response: &[u8]) -> Entry {
         },
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: call.timing,
         method: call.method,
         summary: call.summary,
