@@ -107,6 +107,16 @@ pub mod http2 {
     pub const SHORTEST_STALL: Duration = Duration::from_millis(1);
 }
 
+/// Caps of what is shown of gRPC messages. Their bytes are part of the body and kept as such.
+pub mod grpc {
+    /// Messages shown per direction of a call; more are counted.
+    pub const MESSAGES: usize = 256;
+    /// Fields shown of all messages of one direction: a tree costs far more than the bytes it is made of.
+    pub const FIELDS: usize = 4096;
+    /// Messages within messages that are taken apart; each level reads its bytes once more.
+    pub const DEPTH: usize = 16;
+}
+
 /// Caps of what is kept of TLS: of handshakes, and of plaintext that waits for its connection.
 pub mod tls {
     use std::time::Duration;

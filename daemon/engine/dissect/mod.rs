@@ -10,6 +10,7 @@
 mod backlog;
 #[cfg(test)]
 pub(crate) mod conversation;
+pub mod grpc;
 mod http;
 pub mod http1;
 pub mod http2;
@@ -252,7 +253,7 @@ pub struct ProtocolInfo {
 pub struct Protocol {
     /// Shown forms; the first is the default one.
     pub infos: &'static [ProtocolInfo],
-    /// What it rides on.
+    /// What it rides on; empty: it is found inside the calls of another protocol (see `http::refine`).
     pub over: &'static [Carrier],
     /// Bounded look at the first bytes.
     pub probe: fn(&Peek<'_>) -> Verdict,

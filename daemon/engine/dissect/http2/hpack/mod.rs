@@ -79,7 +79,11 @@ impl Decoder {
     fn indexed(&self, reader: &mut Reader<'_>, each: &mut dyn FnMut(Field<'_>)) -> Option<()> {
         match self.table.get(reader.integer(7)?)? {
             Found::Known(entry) => {
-                each(Field { name: entry.name.as_str(), value: entry.value.as_str(), unknown: entry.unknown })
+                each(Field {
+                    name: entry.name.as_str(),
+                    value: entry.value.as_str(),
+                    unknown: entry.unknown,
+                });
             }
             Found::Unknown(text) => {
                 each(Field { name: text.as_str(), value: text.as_str(), unknown: true });

@@ -5,28 +5,30 @@ use serde_json::Value as Json;
 
 use super::{Decoder, Field, Malformed};
 
+type List = Vec<(String, String)>;
+
 const CAP: usize = 64 << 10;
 
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
 }
 
-fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<List, Malformed> {
     let mut found = Vec::new();
     decoder
         .block(block, CAP, &mut |field: Field<'_>| {
-            found.push((field.name.to_owned(), field.value.to_owned()))
+            found.push((field.name.to_owned(), field.value.to_owned()));
         })
         .map(|()| found)
 }
 
-fn header_list(json: &Json) -> Vec<(String, String)> {
+fn header_list(json: &Json) -> List {
     let text = |json: &Json| json.as_str().expect("text").to_owned();
     json.as_array().expect("a list").iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
 }
 
 /// Blocks and headers as the encoder of the Python package `hpack` made them.
-fn stories() -> Vec<Vec<(Vec<u8>, Vec<(String, String)>)>> {
+fn stories() -> Vec<Vec<(Vec<u8>, List)>> {
     let json: Json = serde_json::from_str(include_str!("stories.json")).expect("json");
     let block = |block: &Json| (hex(block["wire"].as_str().expect("hex")), header_list(&block["headers"]));
     json.as_array()
@@ -87,7 +89,7 @@ fn blocks_of_other_encoders_decode() {
 }
 
 /// Where a decoder differs from the truth, it shows a placeholder; it never shows a wrong text.
-fn assert_right_or_unknown(story: &[(Vec<u8>, Vec<(String, String)>)], decoder: &mut Decoder) -> usize {
+fn assert_right_or_unknown(story: &[(Vec<u8>, List)], decoder: &mut Decoder) -> usize {
     let mut unknown = 0;
     for (block, headers) in story {
         let found = decode(decoder, block).expect("valid");
