@@ -16,6 +16,7 @@ mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;
+mod snapshots;
 mod stream;
 mod systemd;
 mod tidy;
