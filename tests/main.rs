@@ -20,3 +20,4 @@ mod snapshots;
 mod stream;
 mod systemd;
 mod tidy;
+mod tls;
