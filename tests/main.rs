@@ -16,3 +16,4 @@ mod lifecycle;
 mod loss;
 mod stream;
 mod tidy;
+mod websocket;

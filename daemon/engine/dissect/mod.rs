@@ -11,6 +11,7 @@ mod backlog;
 pub mod http1;
 pub mod registry;
 pub mod session;
+pub mod websocket;
 
 #[cfg(test)]
 mod tests;

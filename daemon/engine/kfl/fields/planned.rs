@@ -26,7 +26,7 @@ const fn loose(title: &'static str, fields: &'static [Field]) -> Group {
 }
 
 /// The groups, in the order of the documentation.
-pub(super) const GROUPS: [Group; 17] = [
+pub(super) const GROUPS: [Group; 16] = [
     group("Kubernetes", KUBERNETES),
     loose("Kubernetes paths", KUBERNETES_PATHS),
     group("Common, not filled yet", COMMON),
@@ -35,7 +35,6 @@ pub(super) const GROUPS: [Group; 17] = [
     group("TLS", TLS),
     group("L4", L4),
     group("Connections and flows", FLOWS),
-    group("WebSocket", WEBSOCKET),
     group("Redis", REDIS),
     group("Kafka", KAFKA),
     group("AMQP", AMQP),
@@ -169,15 +168,6 @@ const FLOWS: &[Field] = planned! {
     "flow_remote_bps" Int "Bytes per second from the other end." "flow_remote_bps > 5000000";
     "flow_l7_detected" StrList "Protocols found in the flow." r#""TLS" in flow_l7_detected"#;
     "flow_group_id" Int "Group of flows." "flow_group_id == 7";
-};
-
-const WEBSOCKET: &[Field] = planned! {
-    "ws_opcode" Str "`text`, `binary`, `close`, `ping` or `pong`." r#"ws && ws_opcode == "text""#;
-    "ws_request" Bool "From the client." "ws && ws_request";
-    "ws_response" Bool "From the server." "ws && ws_response";
-    "ws_request_payload_data" Str "Payload, cut." r#"ws_request_payload_data.contains("ping")"#;
-    "ws_request_payload_length" Int "Bytes of the client's payload." "ws_request_payload_length > 1000";
-    "ws_response_payload_length" Int "Bytes of the server's payload." "ws_response_payload_length > 1000";
 };
 
 const REDIS: &[Field] = planned! {

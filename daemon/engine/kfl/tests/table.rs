@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::sample::{golden, http};
+use super::sample::{dissected, golden, http};
 use super::{assert_matches, filter};
 use crate::dissect::{SectionContent, registry};
 use crate::kfl::fields::find;
@@ -16,6 +16,8 @@ fn entries() -> Vec<(String, Entry)> {
     let odd =
         http("PUT", "/a%20\"b'c\\d?x=1&x=2&y%22=%00&=e", 418, serde_json::json!({"X-\"Odd": "a\"b\\c"}));
     entries.push(("odd".into(), odd));
+    let messages = crate::dissect::websocket::tests::golden_transactions();
+    entries.extend(messages.into_iter().map(|call| ("websocket".into(), dissected(call))));
     entries
 }
 
