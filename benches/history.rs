@@ -286,7 +286,7 @@ fn measure(name: &str, mut work: impl FnMut() -> u64) {
         .map(|_| {
             let (started, before) = (Instant::now(), cpu());
             let found = work();
-            (started.elapsed(), cpu() - before, found)
+            (started.elapsed(), cpu().saturating_sub(before), found)
         })
         .collect();
     times.sort_unstable();

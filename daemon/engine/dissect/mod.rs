@@ -8,6 +8,7 @@
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
 mod backlog;
+mod http;
 pub mod http1;
 pub mod registry;
 pub mod session;

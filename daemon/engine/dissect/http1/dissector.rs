@@ -1,11 +1,11 @@
 //! HTTP/1 on one connection: both lanes' state machines around the matcher.
 
-use super::entry;
-use super::framing::{ask_of, note_deviations, request_body, response_body};
+use super::exchange::transaction;
+use super::framing::{ask_of, message_of, note_deviations, request_body, response_body};
 use super::lane::{Body, HeadFound, Lane, State};
 use super::matcher::{Ask, Exchange, Matcher};
-use super::message::Message;
 use super::parser::{self, Framing, HeadError};
+use crate::dissect::http::message::Message;
 use crate::dissect::{Carrier, Dissector, End, Input, Opening, Output, Progress, Upgrade};
 use crate::limits::Limits;
 use crate::model::{Direction, EntryEvent, ErrorKind, Timestamp};
@@ -86,7 +86,7 @@ impl Http1 {
 
     fn show(&mut self, out: &mut Output<'_>) {
         for exchange in self.shown.drain(..) {
-            out.transactions.push(entry::transaction(exchange, out.limits));
+            out.transactions.push(transaction(exchange, out.limits));
         }
     }
 
@@ -187,7 +187,7 @@ impl Http1 {
         };
         let framing = Framing::of(&head);
         let since = self.requests.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
+        let mut message = Box::new(message_of(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         let ask = ask_of(&head, &message);
         let body = request_body(&framing);
@@ -213,7 +213,7 @@ impl Http1 {
         let since = self.requests.since.unwrap_or(at);
         if let Ok(head) = parser::parse_head(&head, false, 0) {
             let mut message =
-                Box::new(Message::new(&head, &Framing::default(), rest.len(), (since, at), out.limits));
+                Box::new(message_of(&head, &Framing::default(), rest.len(), (since, at), out.limits));
             message.events.push(EntryEvent::LimitExceeded { limit: limit.into() });
             message.ended = true;
             self.matcher.ask(Ask::Plain, message, out.limits, &mut self.shown);
@@ -282,7 +282,7 @@ impl Http1 {
             request.ended = true;
         }
         if let Some(exchange) = self.finishing.take() {
-            out.transactions.push(entry::transaction(exchange, out.limits));
+            out.transactions.push(transaction(exchange, out.limits));
         }
     }
 
@@ -351,7 +351,7 @@ impl Http1 {
         }
         let framing = Framing::of(&head);
         let since = self.responses.since.unwrap_or(at);
-        let mut message = Box::new(Message::new(&head, &framing, bytes.len(), (since, at), out.limits));
+        let mut message = Box::new(message_of(&head, &framing, bytes.len(), (since, at), out.limits));
         note_deviations(&mut message, &head, &framing, matches!(flat, std::borrow::Cow::Owned(_)));
         self.hurry = false;
         let mut exchange = self.matcher.claim(since, &mut self.shown);
@@ -376,7 +376,7 @@ impl Http1 {
             request.ended = true;
         }
         self.show(out);
-        let transaction = entry::transaction(exchange, out.limits);
+        let transaction = transaction(exchange, out.limits);
         let upgrade = Upgrade {
             carrier,
             request: transaction.request.clone(),
@@ -446,7 +446,7 @@ impl Http1 {
         }
         if exchange.request.as_ref().is_none_or(|request| request.ended) {
             self.show(out);
-            out.transactions.push(entry::transaction(exchange, out.limits));
+            out.transactions.push(transaction(exchange, out.limits));
         } else {
             self.finishing = Some(exchange);
         }
@@ -588,7 +588,7 @@ impl Dissector for Http1 {
         self.end_response(out);
         if let Some(mut exchange) = self.finishing.take() {
             exchange.failure.get_or_insert((kind, partial));
-            out.transactions.push(entry::transaction(exchange, out.limits));
+            out.transactions.push(transaction(exchange, out.limits));
         }
         self.matcher.close(kind, why, &mut self.shown);
         self.show(out);

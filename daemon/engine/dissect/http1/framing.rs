@@ -2,8 +2,38 @@
 
 use super::lane::Body;
 use super::matcher::Ask;
-use super::message::Message;
 use super::parser::{Framing, Head};
+use crate::dissect::http::message::Message;
+use crate::limits::Limits;
+use crate::model::{Map, Timestamp};
+
+/// A message from its head.
+pub(super) fn message_of(
+    head: &Head<'_>,
+    framing: &Framing,
+    head_size: usize,
+    (start, end): (Timestamp, Timestamp),
+    limits: &Limits,
+) -> Message {
+    let mut message = Message {
+        method: head.method.into(),
+        target: head.target.into(),
+        status: head.status,
+        reason: head.reason.into(),
+        version: if head.minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" },
+        headers: Map::with_capacity(head.headers.len()),
+        head_size: head_size as u64,
+        wire: head_size as u64,
+        start,
+        end,
+        ..Message::default()
+    };
+    for (name, value) in &head.headers {
+        message.add_line(name, &String::from_utf8_lossy(value), limits);
+    }
+    message.codings.extend(framing.codings.iter().cloned());
+    message
+}
 
 /// What decides how the answer to a request is framed.
 pub(super) fn ask_of(head: &Head<'_>, message: &Message) -> Ask {

@@ -3,8 +3,9 @@
 use memchr::memchr;
 
 use super::chunked::{ChunkDecoder, ChunkError};
-use super::message::Message;
-use super::parser::{self, Start};
+use super::parser::Start;
+use crate::dissect::http::lines::head_end;
+use crate::dissect::http::message::Message;
 use crate::limits::Limits;
 use crate::model::Timestamp;
 
@@ -103,7 +104,7 @@ impl Lane {
                 Start::More => {}
             }
         }
-        match parser::head_end(rest, self.scanned) {
+        match head_end(rest, self.scanned) {
             Some(end) if end > max_head => HeadFound::TooLong,
             Some(end) if self.started => HeadFound::Whole(end),
             Some(_) => HeadFound::Garbage,

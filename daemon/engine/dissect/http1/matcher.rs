@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::message::Message;
+use crate::dissect::http::message::Message;
 use crate::limits::Limits;
 use crate::model::{EntryEvent, ErrorKind, Timestamp};
 

@@ -4,25 +4,20 @@
 //! are kept up to `limits.max_body` while they stream by, never buffered whole.
 
 mod chunked;
-mod content;
 mod dissector;
-mod entry;
-mod fields;
+mod exchange;
 mod framing;
 mod lane;
 mod matcher;
-mod message;
-mod params;
 mod parser;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use self::parser::Start;
-use super::{
-    Carrier, Columns, Dissector, Opening, Peek, Protocol, ProtocolInfo, Section, SectionContent, Verdict,
-};
-use crate::model::{Direction, L4};
+use super::http::{fields, view};
+use super::{Carrier, Dissector, Opening, Peek, Protocol, ProtocolInfo, Verdict};
+use crate::model::L4;
 
 const HTTP11: ProtocolInfo = ProtocolInfo {
     key: "http",
@@ -55,49 +50,10 @@ pub static PROTOCOL: Protocol = Protocol {
     probe,
     open,
     fields: fields::FIELDS,
-    columns: Columns { method: "request.method", summary: "request.path", status: "response.status" },
-    payloads: &["request.postData.params", "request.postData.text", "response.content.text"],
-    sections: SECTIONS,
+    columns: view::COLUMNS,
+    payloads: view::PAYLOADS,
+    sections: view::SECTIONS,
 };
-
-const SECTIONS: &[Section] = &[
-    asked(
-        "Details",
-        SectionContent::Details(&[
-            ("Method", "request.method"),
-            ("Target URI", "request.targetUri"),
-            ("Path", "request.path"),
-            ("HTTP Version", "request.httpVersion"),
-            ("Body Size (bytes)", "request.bodySize"),
-        ]),
-    ),
-    asked("Path Segments", SectionContent::Table("request.pathSegments")),
-    asked("Headers", SectionContent::Table("request.headers")),
-    asked("Cookies", SectionContent::Table("request.cookies")),
-    asked("Query String", SectionContent::Table("request.queryString")),
-    asked("POST Data (parameters)", SectionContent::Table("request.postData.params")),
-    asked("POST Data", SectionContent::Body("request.postData.text", "request.postData.mimeType")),
-    answered(
-        "Details",
-        SectionContent::Details(&[
-            ("Status", "response.status"),
-            ("Status Text", "response.statusText"),
-            ("HTTP Version", "response.httpVersion"),
-            ("Body Size (bytes)", "response.bodySize"),
-        ]),
-    ),
-    answered("Headers", SectionContent::Table("response.headers")),
-    answered("Cookies", SectionContent::Table("response.cookies")),
-    answered("Body", SectionContent::Body("response.content.text", "response.content.mimeType")),
-];
-
-const fn asked(title: &'static str, content: SectionContent) -> Section {
-    Section { title, side: Direction::ToServer, content }
-}
-
-const fn answered(title: &'static str, content: SectionContent) -> Section {
-    Section { title, side: Direction::ToClient, content }
-}
 
 fn open(opening: &Opening<'_>) -> Box<dyn Dissector> {
     Box::new(dissector::Http1::new(opening))

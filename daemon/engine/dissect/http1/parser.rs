@@ -122,20 +122,6 @@ fn is_versioned(line: &[u8]) -> bool {
         && line.iter().all(|byte| *byte >= b' ')
 }
 
-/// The end of a head (the byte after its empty line), searching from `from`; CRLF or bare LF.
-pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from.saturating_sub(3);
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr(b'\n', rest)) {
-        let next = at + found + 1;
-        match bytes.get(next..) {
-            Some([b'\n', ..]) => return Some(next + 1),
-            Some([b'\r', b'\n', ..]) => return Some(next + 2),
-            _ => at = next,
-        }
-    }
-    None
-}
-
 /// A parsed head that borrows from the bytes.
 #[derive(Debug)]
 pub(super) struct Head<'a> {

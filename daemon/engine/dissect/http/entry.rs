@@ -1,40 +1,55 @@
-//! Writes a finished exchange as the model's trees: the HAR-like request and response of the entry.
+//! Writes an exchange of any HTTP version as the HAR-like request and response of the entry.
 
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::content;
-use super::matcher::Exchange;
 use super::message::Message;
 use super::params;
+use super::refine::refine;
 use crate::dissect::Transaction;
 use crate::limits::Limits;
 use crate::model::{EntryError, EntryEvent, Map, ProtocolKey, Timing, Value};
 
-/// The stored key of HTTP/1.1.
-pub(super) const HTTP11: ProtocolKey = ProtocolKey::new("http");
-/// The stored key of HTTP/1.0.
-pub(super) const HTTP10: ProtocolKey = ProtocolKey::new("http10");
+/// A request, its response, or both: what becomes one entry.
+#[derive(Clone, Debug, Default)]
+pub(in crate::dissect) struct Exchange {
+    /// The request; `None` when it was not seen.
+    pub(in crate::dissect) request: Option<Box<Message>>,
+    /// The response; `None` when it was not seen.
+    pub(in crate::dissect) response: Option<Box<Message>>,
+    /// Bytes of interim (1xx) responses.
+    pub(in crate::dissect) interim: u64,
+    /// Why it is incomplete.
+    pub(in crate::dissect) error: Option<EntryError>,
+    /// Facts about the pair.
+    pub(in crate::dissect) events: Vec<EntryEvent>,
+}
 
-/// The transaction of an exchange.
-pub(super) fn transaction(mut exchange: Exchange, limits: &Limits) -> Transaction {
-    let mut events = std::mem::take(&mut exchange.events);
-    let request = exchange.request.take();
-    let response = exchange.response.take();
-    let minor = request.as_ref().or(response.as_ref()).map_or(1, |message| message.minor);
+/// The transaction of an exchange, under the name of the protocol that rides in it if there is one.
+pub(in crate::dissect) fn transaction(
+    protocol: ProtocolKey,
+    exchange: Exchange,
+    limits: &Limits,
+) -> Transaction {
+    let mut transaction = plain(protocol, exchange, limits);
+    refine(&mut transaction, limits);
+    transaction
+}
+
+fn plain(protocol: ProtocolKey, exchange: Exchange, limits: &Limits) -> Transaction {
+    let Exchange { request, response, interim, error, mut events } = exchange;
     let mut transaction = Transaction {
-        protocol: if minor == 0 { HTTP10 } else { HTTP11 },
+        protocol,
         method: CompactString::default(),
         summary: CompactString::default(),
         status: 0,
         request: Value::Null,
         response: Value::Null,
         request_size: 0,
-        response_size: exchange.interim,
+        response_size: interim,
         timing: Timing::default(),
-        error: exchange
-            .failure
-            .map(|(kind, message)| EntryError { kind, message: CompactString::const_new(message) }),
+        error,
         events: Vec::new(),
     };
     if let Some(mut request) = request {
@@ -94,7 +109,7 @@ fn request_tree(mut message: Message, limits: &Limits, events: &mut Vec<EntryEve
     tree.put("targetUri", target.clone());
     tree.put("path", Value::from(path));
     tree.put("pathSegments", Value::List(segments(path)));
-    tree.put("httpVersion", version(message.minor));
+    tree.put("httpVersion", CompactString::const_new(message.version));
     tree.put("headers", message.headers);
     tree.put("cookies", message.cookies);
     tree.put("queryString", params::of_query(query_of(&target), limits, events));
@@ -115,7 +130,7 @@ fn response_tree(mut message: Message, limits: &Limits, events: &mut Vec<EntryEv
     let mut tree = Map::with_capacity(9);
     tree.put("status", Value::Int(i64::from(message.status)));
     tree.put("statusText", message.reason);
-    tree.put("httpVersion", version(message.minor));
+    tree.put("httpVersion", CompactString::const_new(message.version));
     tree.put("headers", message.headers);
     tree.put("cookies", message.cookies);
     tree.put("headersSize", Value::Int(message.head_size as i64));
@@ -151,12 +166,8 @@ fn text_or_bytes(body: Vec<u8>) -> Value {
     }
 }
 
-fn version(minor: u8) -> CompactString {
-    CompactString::const_new(if minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" })
-}
-
 /// The path of a request target in any of its four forms, as sent.
-pub(super) fn path_of(target: &str) -> &str {
+pub(in crate::dissect) fn path_of(target: &str) -> &str {
     let end = target.find(['?', '#']).unwrap_or(target.len());
     let target = &target[..end];
     match target.split_once("://") {

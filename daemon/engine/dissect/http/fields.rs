@@ -18,7 +18,7 @@ const fn part(path: &'static str, doc: &'static str, example: &'static str) -> F
 }
 
 /// Names of the reference's list of variables; values come from the message trees.
-pub(super) static FIELDS: &[Field] = &[
+pub(in crate::dissect) static FIELDS: &[Field] = &[
     field("method", FieldType::Str, "request.method", "HTTP method.", r#"method == "GET""#),
     field("url", FieldType::Str, "request.url", "Request target: path and query.", r#"url.contains("id=7")"#),
     field(

@@ -11,15 +11,15 @@ const BUFFER: usize = 4096;
 
 /// Why a body stays as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NotDecoded {
+pub(in crate::dissect) struct NotDecoded {
     /// The coding that failed.
-    pub(super) coding: String,
+    pub(in crate::dissect) coding: String,
     /// For a person.
-    pub(super) reason: String,
+    pub(in crate::dissect) reason: String,
 }
 
 /// The codings of a `Content-Encoding` value in the order in which they were applied.
-pub(super) fn codings(value: &str) -> impl Iterator<Item = String> + '_ {
+pub(in crate::dissect) fn codings(value: &str) -> impl Iterator<Item = String> + '_ {
     value
         .split(',')
         .map(|coding| coding.trim().to_ascii_lowercase())
@@ -28,7 +28,7 @@ pub(super) fn codings(value: &str) -> impl Iterator<Item = String> + '_ {
 
 /// Undoes `codings` (in the order in which they were applied). `complete`: the whole body is there; if
 /// not, what can be decoded of it is the answer.
-pub(super) fn decode(
+pub(in crate::dissect) fn decode(
     body: &[u8],
     codings: &[String],
     complete: bool,

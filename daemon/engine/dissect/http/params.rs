@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::model::{EntryEvent, Map, Value};
 
 /// The parameters of a query string; repeated ones as a list.
-pub(super) fn of_query(query: &str, limits: &Limits, events: &mut Vec<EntryEvent>) -> Value {
+pub(in crate::dissect) fn of_query(query: &str, limits: &Limits, events: &mut Vec<EntryEvent>) -> Value {
     let mut map = Map::default();
     for (count, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= limits.max_params {
@@ -26,7 +26,12 @@ pub(super) fn of_query(query: &str, limits: &Limits, events: &mut Vec<EntryEvent
 }
 
 /// The fields of an urlencoded or multipart body; empty for any other.
-pub(super) fn of_body(mime: &str, body: &[u8], limits: &Limits, events: &mut Vec<EntryEvent>) -> Vec<Value> {
+pub(in crate::dissect) fn of_body(
+    mime: &str,
+    body: &[u8],
+    limits: &Limits,
+    events: &mut Vec<EntryEvent>,
+) -> Vec<Value> {
     let kind = mime.split(';').next().unwrap_or("").trim();
     let mut found = Vec::new();
     if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -79,7 +84,7 @@ fn parts<'a>(body: &'a [u8], boundary: &str) -> impl Iterator<Item = &'a [u8]> {
 
 fn of_part(part: &[u8], limits: &Limits) -> Option<Value> {
     let part = part.strip_prefix(b"\r\n").or_else(|| part.strip_prefix(b"\n"))?;
-    let end = super::parser::head_end(part, 0)?;
+    let end = super::lines::head_end(part, 0)?;
     let content = part[end..].strip_suffix(b"\n").unwrap_or(&part[end..]);
     let content = content.strip_suffix(b"\r").unwrap_or(content);
     let head = String::from_utf8_lossy(&part[..end]);
