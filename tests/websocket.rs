@@ -67,7 +67,7 @@ fn assert_conversation(entries: &[Value], path: &str, compressed: bool) {
     let answers = texts(entries, "response");
     assert_eq!(answers[0], r#"{"kind":"hello","from":"server"}"#);
     assert_eq!(answers[5], format!(r#"{{"kind":"echo","of":{}}}"#, asked[4]));
-    assert_eq!(answers[6].len(), 200_002 + 24);
+    assert_eq!(answers[6].len(), 200_002 + 21);
     for entry in entries {
         let side = if entry["request"].is_null() { "response" } else { "request" };
         assert_eq!(entry["protocol"]["macro"], "ws");
@@ -126,5 +126,5 @@ fn root_filters_find_messages_by_their_direction_and_content() {
         daemon.feed(r#"ws_opcode == "text" && ws_response && ws_response_payload_length > 100000"#);
     talk(&format!("ws://127.0.0.1:{}/x", server.port), "'deflate'");
     assert_eq!(text_of(&asks.next()), r#"{"kind":"ask","number":3}"#);
-    assert_eq!(text_of(&echo.next()).len(), 200_026);
+    assert_eq!(text_of(&echo.next()).len(), 200_023);
 }

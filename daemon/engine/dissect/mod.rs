@@ -28,7 +28,8 @@ use crate::model::{Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Ti
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// All bytes of this direction that were not consumed yet: what was left and what is new.
+    /// All bytes of this direction that were not consumed yet: what was left and what is new. Of
+    /// datagrams exactly one, whole; nothing of it is offered again.
     Bytes(&'a [u8]),
     /// So many bytes of this direction are missing for good; buffered bytes before it were offered.
     Gap(u64),
