@@ -6,10 +6,12 @@
  *   cgroup_skb -> IP? -> ours? -> in scope? -> copy_packet() -> packet_ring
  *
  * and each packet counted under one fate. Ours are marked when they are made: own_create for the
- * daemon's sockets, own_connect* for its clients.
+ * daemon's sockets, own_connect* for its clients, own_existing for connections that were there first.
  */
 #include "abi/packet.h"
+#include "lib/core.h"
 #include "lib/kernel.h"
+#include "maps/own_ports.h"
 #include "maps/own_sockets.h"
 #include "maps/packet_counters.h"
 #include "maps/packet_ring.h"
@@ -367,4 +369,37 @@ int own_connect6(struct bpf_sock_addr *ctx)
 	mark_client(ctx, &tuple, sizeof(tuple.ipv6),
 		    !addr[0] && !addr[1] && !addr[2] && addr[3] == bpf_htonl(1));
 	return 1;
+}
+
+static __always_inline bool is_own_port(__u16 port)
+{
+	return bpf_map_lookup_elem(&own_ports, &port) != NULL;
+}
+
+/*
+ * Once at start-up, over the TCP sockets of the daemon's network namespace, listeners first: a
+ * connection that waits at a listener from systemd was made before anything could mark its ends.
+ */
+SEC("iter/tcp")
+int own_existing(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	__u32 made = OWN_ON_LOOPBACK, listening = 1;
+	struct tcp_sock *sk;
+	__u16 port;
+
+	if (!common)
+		return 0;
+	sk = bpf_skc_to_tcp_sock(common);
+	if (!sk)
+		return 0;
+	port = common->skc_num;
+	if (common->skc_state == TCP_LISTEN) {
+		if (bpf_sk_storage_get(&own_sockets, sk, NULL, 0))
+			bpf_map_update_elem(&own_ports, &port, &listening, BPF_ANY);
+		return 0;
+	}
+	if (is_own_port(port) || is_own_port(bpf_ntohs(common->skc_dport)))
+		bpf_sk_storage_get(&own_sockets, sk, &made, BPF_SK_STORAGE_GET_F_CREATE);
+	return 0;
 }

@@ -15,5 +15,6 @@ mod http_calls;
 mod lifecycle;
 mod loss;
 mod stream;
+mod systemd;
 mod tidy;
 mod websocket;

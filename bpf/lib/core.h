@@ -120,6 +120,13 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 };
 
+struct tcp_sock;
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+};
+
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;

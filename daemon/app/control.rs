@@ -109,6 +109,7 @@ impl Control for Running {
         let degraded = jobs.iter().filter(|job| job.state != "ok").count();
         let summary = match (degraded, findings.len()) {
             (0, 0) => "every job is done by its best mechanism".to_string(),
+            (0, 1) => "every job is done by its best mechanism; one thing to know".to_string(),
             (0, n) => format!("every job is done by its best mechanism; {n} things to know"),
             (n, _) => format!("{n} of {} jobs could be done better", jobs.len()),
         };
@@ -349,9 +350,9 @@ fn is_loss(reason: &str) -> bool {
 
 fn advice_for(reason: &str) -> &'static str {
     match reason {
-        "ring_full" => "raise capture.ring-size, or narrow capture.scope",
+        "ring_full" => "raise capture.ring-size, or leave more out with capture.exclude",
         "socket_ring_full" => "raise capture.socket-ring-size",
-        "shard_queue_full" => "raise dissection.shards, or narrow capture.scope",
+        "shard_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
         "connection_limit" => "raise dissection.max-connections",
         "subscriber_slow" => "use a narrower filter, or read faster",
         "store_failed" => "free space on the disk of store.path; the log has the disk's own words",

@@ -88,10 +88,8 @@ impl App {
         let directory = Arc::new(Directory::new(Inspector::default()));
         let (pipeline, packets, sockets) =
             start_pipeline(&config, &store, &tap, &directory, &metrics, &node, &shutdown)?;
-        let capture = Capture::start(&capture_config(&config)?, Box::new(packets), Box::new(sockets))?;
-        for descriptor in server.descriptors() {
-            capture.mark_own(descriptor).context("excluding the API's own traffic from capture")?;
-        }
+        let own: Vec<_> = server.descriptors().collect();
+        let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
         let capture = Arc::new(Mutex::new(Some(capture)));
         let running = Arc::new(Running {
             node,
@@ -299,6 +297,7 @@ fn findings(held: &privileges::Held) -> Vec<Finding> {
         |wanted| privileges::KEPT.iter().find(|(kept, _)| *kept == wanted).map_or("", |(_, what)| *what);
     held.missing
         .iter()
+        .filter(|capability| privileges::is_needed_here(**capability))
         .map(|capability| Finding {
             severity: "info".to_string(),
             what: format!("the daemon runs without {capability}, which serves to {}", purpose(*capability)),

@@ -169,7 +169,6 @@ pub struct Capture {
     sockets: Option<ReaderHandle>,
     packet_counters: MapHandle,
     socket_counters: Option<MapHandle>,
-    own_sockets: MapHandle,
     scope: ScopeMaps,
     malformed: Arc<AtomicU64>,
     jobs: Vec<JobReport>,
@@ -179,8 +178,12 @@ impl Capture {
     /// Starts to capture. Sockets that exist already are reported before this returns, and hooks see
     /// everything from then on. Attribution that this kernel cannot do is left out and said in
     /// [`Capture::jobs`]; packets that cannot be captured are an error.
+    ///
+    /// `own` are sockets of the daemon that it has already, such as its listeners: their traffic is not
+    /// captured, nor that of connections which wait at them.
     pub fn start(
         config: &CaptureConfig,
+        own: &[BorrowedFd<'_>],
         packets: Box<dyn Sink>,
         sockets: Box<dyn Sink>,
     ) -> Result<Self, CaptureError> {
@@ -194,9 +197,10 @@ impl Capture {
         let scope = ScopeMaps::of(&loaded)?;
         scope.set(&config.scope)?;
         let packet_counters = loaded.map("packet_counters")?;
-        let own_sockets = loaded.map("own_sockets")?;
-        let attached = bpf::attach_all(&loaded, cgroup.as_fd(), &report::PACKET_HOOKS);
+        mark_own(&loaded, own)?;
+        let mut attached = bpf::attach_all(&loaded, cgroup.as_fd(), &report::PACKET_HOOKS);
         require_packet_hooks(&attached)?;
+        attached.run(&loaded, plan::OWN_ITERATOR);
         let mut jobs = report::packet_jobs(&plan, &attached);
         let socket_side = match socket_side {
             Ok(side) => {
@@ -211,16 +215,7 @@ impl Capture {
         let (sockets, socket_counters) = socket_side.map(|side| (side.reader, side.counters)).unzip();
         let delivery = Delivery::packets(packets, &malformed);
         let reader = bpf::spawn_reader("capture-packets", loaded, attached, delivery)?;
-        Ok(Self {
-            packets: reader,
-            sockets,
-            packet_counters,
-            socket_counters,
-            own_sockets,
-            scope,
-            malformed,
-            jobs,
-        })
+        Ok(Self { packets: reader, sockets, packet_counters, socket_counters, scope, malformed, jobs })
     }
 
     /// Where this host has a cgroup2 root mounted: the inode numbers below it are the cgroup ids of a
@@ -254,15 +249,6 @@ impl Capture {
         self.scope.set(scope)
     }
 
-    /// Marks a socket of the daemon that it did not make itself after the start, such as a listener
-    /// from systemd. What it accepts later is marked by that.
-    pub fn mark_own(&self, socket: BorrowedFd<'_>) -> Result<(), CaptureError> {
-        let key = socket.as_raw_fd().to_ne_bytes();
-        self.own_sockets
-            .update(&key, &bpf::scope_bits::OWN_ALWAYS.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|error| CaptureError::Access { name: "own_sockets", error })
-    }
-
     /// Detaches everything, delivers what is left in the rings, and ends the threads.
     pub fn stop(&mut self) {
         self.packets.stop();
@@ -278,6 +264,18 @@ fn options(config: &CaptureConfig, ring_bytes: u32) -> LoadOptions {
         own_pid: config.own_pid,
         ..LoadOptions::default()
     }
+}
+
+/// Marks sockets that were made before the hook that marks them. What a listener accepts later is marked
+/// by that.
+fn mark_own(loaded: &Loaded, sockets: &[BorrowedFd<'_>]) -> Result<(), CaptureError> {
+    let map = loaded.map("own_sockets")?;
+    for socket in sockets {
+        let key = socket.as_raw_fd().to_ne_bytes();
+        map.update(&key, &bpf::scope_bits::OWN_ALWAYS.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|error| CaptureError::Access { name: "own_sockets", error })?;
+    }
+    Ok(())
 }
 
 fn require_packet_hooks(attached: &Attached) -> Result<(), CaptureError> {
@@ -311,28 +309,15 @@ fn start_sockets(
     })?;
     let mut attached = bpf::attach_all(&loaded, cgroup, &[]);
     let mut delivery = Delivery::sockets(sink, malformed);
-    if !loaded.left_out.contains_key(plan::FILE_ITERATOR) {
-        report_existing(&loaded, &mut attached, &mut delivery);
+    // The hooks are attached, so no socket falls between.
+    if let Some(events) = attached.run(&loaded, plan::FILE_ITERATOR) {
+        delivery.records(&events);
+        delivery.end();
     }
     let jobs = report::socket_jobs(plan, &attached);
     let counters = loaded.map("socket_counters")?;
     let reader = bpf::spawn_reader("capture-sockets", loaded, attached, delivery)?;
     Ok(SocketSide { reader, counters, jobs })
-}
-
-/// Hands over the sockets that exist already; hooks are attached, so none falls between.
-fn report_existing(loaded: &Loaded, attached: &mut Attached, delivery: &mut Delivery) {
-    match bpf::run_iterator(&loaded.object, plan::FILE_ITERATOR) {
-        Ok(events) => {
-            delivery.records(&events);
-            delivery.end();
-            attached.programs.push(plan::FILE_ITERATOR.to_owned());
-        }
-        Err(error) => {
-            let why = format!("the kernel refused to run it: {error}");
-            attached.missing.insert(plan::FILE_ITERATOR.to_owned(), why);
-        }
-    }
 }
 
 /// Decodes the records of one ring for one sink.

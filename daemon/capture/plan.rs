@@ -31,6 +31,9 @@ const TRACING_PROGRAMS: [(&str, &str, &str); 7] = [
 /// Name of the iterator program over existing sockets.
 pub(super) const FILE_ITERATOR: &str = "existing_sockets";
 
+/// Name of the iterator program over connections to the daemon that exist already.
+pub(super) const OWN_ITERATOR: &str = "own_existing";
+
 /// Linux whose tracing programs may use `bpf_get_socket_cookie` and `bpf_sk_storage_get`.
 const SOCKET_HELPERS: (u32, u32) = (5, 12);
 /// Linux that lets iterators use `bpf_sock_from_file`.

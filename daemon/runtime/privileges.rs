@@ -69,6 +69,19 @@ pub fn restrict() -> Result<Held, PrivilegeError> {
     Ok(sort_out(&kept))
 }
 
+/// Whether this kernel asks for the capability at all.
+pub fn is_needed_here(capability: Capability) -> bool {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    capability != Capability::CAP_SYS_RESOURCE || limits_maps_by_memlock(&release.unwrap_or_default())
+}
+
+/// Linux 5.11 charges BPF maps to the cgroup instead.
+fn limits_maps_by_memlock(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version < (5, 11)
+}
+
 fn sort_out(kept: &CapsHashSet) -> Held {
     let (held, missing) =
         KEPT.iter().map(|(capability, _)| *capability).partition(|capability| kept.contains(capability));
@@ -115,6 +128,12 @@ mod tests {
         let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
         let table: Vec<String> = KEPT.iter().map(|(capability, _)| capability.to_string()).collect();
         assert_eq!(line, table.join(" "));
+    }
+
+    #[test]
+    fn only_old_kernels_need_the_memlock_limit_raised() {
+        assert!(limits_maps_by_memlock("5.10.0-32-amd64"));
+        assert!(!limits_maps_by_memlock("5.11.0") && !limits_maps_by_memlock("6.18.44-fc-v669"));
     }
 
     #[test]

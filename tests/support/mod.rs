@@ -2,12 +2,14 @@
 
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod machine;
 pub(crate) mod netns;
 pub(crate) mod peers;
 pub(crate) mod wait;
 
 pub(crate) use client::Feed;
 pub(crate) use daemon::{Daemon, Options};
+pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;
 pub(crate) use peers::{Nginx, PythonServer, curl, free_port};
 pub(crate) use wait::until;

@@ -36,6 +36,23 @@ pub(in crate::capture) fn attach_all(loaded: &Loaded, cgroup: BorrowedFd<'_>, la
 }
 
 impl Attached {
+    /// Runs an iterator program once and returns what it wrote; `None`: it cannot run, as is noted.
+    pub(in crate::capture) fn run(&mut self, loaded: &Loaded, iterator: &str) -> Option<Vec<u8>> {
+        if loaded.left_out.contains_key(iterator) {
+            return None;
+        }
+        match run_iterator(&loaded.object, iterator) {
+            Ok(output) => {
+                self.programs.push(iterator.to_owned());
+                Some(output)
+            }
+            Err(error) => {
+                self.missing.insert(iterator.to_owned(), format!("the kernel refused to run it: {error}"));
+                None
+            }
+        }
+    }
+
     fn add(&mut self, name: String, link: Result<Link, libbpf_rs::Error>) {
         match link {
             Ok(link) => {
@@ -61,8 +78,7 @@ fn attach(program: &ProgramMut<'_>, cgroup: BorrowedFd<'_>) -> Result<Link, libb
     }
 }
 
-/// Runs an iterator program once and returns what it wrote.
-pub(in crate::capture) fn run_iterator(object: &Object, name: &str) -> Result<Vec<u8>, libbpf_rs::Error> {
+fn run_iterator(object: &Object, name: &str) -> Result<Vec<u8>, libbpf_rs::Error> {
     let mut output = Vec::new();
     if let Some(program) = object.progs_mut().find(|program| program.name() == name) {
         let link = program.attach()?;

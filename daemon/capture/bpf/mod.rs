@@ -8,7 +8,7 @@ mod ring;
 pub(super) use abi::{
     PacketCounts, PacketDecoder, packet_counts, scope_bits, scope_network_key, socket_counts, socket_record,
 };
-pub(super) use attach::{Attached, attach_all, run_iterator};
+pub(super) use attach::{Attached, attach_all};
 pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket};
 pub(super) use ring::{Batch, ReaderHandle, spawn_reader};
 

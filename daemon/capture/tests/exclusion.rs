@@ -26,13 +26,26 @@ fn root_own_traffic_is_excluded_at_both_ends() {
 }
 
 #[test]
-fn root_inherited_listener_is_excluded_once_marked() {
+fn root_inherited_listener_is_excluded() {
     let (listener, port) = listener();
-    let running = start(&own_process());
-    running.capture.mark_own(listener.as_fd()).expect("marks");
+    let running = start_beside(&own_process(), &[listener.as_fd()]);
     let url = format!("http://127.0.0.1:{port}/");
     let curl =
         Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+    answer_http(&mut listener.accept().expect("accepts").0);
+    assert_eq!(curl.wait_with_output().expect("curl").stdout, b"hello");
+    assert_others_are_seen(&running);
+    assert_eq!(running.packets.packets_of(port), []);
+}
+
+#[test]
+fn root_connection_that_waited_at_an_inherited_listener_is_excluded() {
+    let (listener, port) = listener();
+    let url = format!("http://127.0.0.1:{port}/");
+    let curl =
+        Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+    wait_readable(&listener);
+    let running = start_beside(&own_process(), &[listener.as_fd()]);
     answer_http(&mut listener.accept().expect("accepts").0);
     assert_eq!(curl.wait_with_output().expect("curl").stdout, b"hello");
     assert_others_are_seen(&running);

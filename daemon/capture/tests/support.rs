@@ -2,9 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::capture::{Capture, CaptureConfig, Sink};
 use crate::engine::model::{Hook, Packet, Record, Timestamp};
@@ -84,8 +87,13 @@ pub(super) struct Running {
 }
 
 pub(super) fn start(config: &CaptureConfig) -> Running {
+    start_beside(config, &[])
+}
+
+/// With sockets that are the daemon's own from the start.
+pub(super) fn start_beside(config: &CaptureConfig, own: &[BorrowedFd<'_>]) -> Running {
     let (packets, sockets) = (Seen::default(), Seen::default());
-    let capture = Capture::start(config, packets.sink(), sockets.sink()).expect("this kernel captures");
+    let capture = Capture::start(config, own, packets.sink(), sockets.sink()).expect("this kernel captures");
     Running { capture, packets, sockets }
 }
 
@@ -135,6 +143,12 @@ pub(super) fn assert_others_are_seen(running: &Running) {
     running.packets.wait("traffic of others", |records| {
         records.iter().find_map(|record| packet_of(record, port)).map(drop)
     });
+}
+
+/// Waits until a connection waits at the listener.
+pub(super) fn wait_readable(listener: &TcpListener) {
+    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut polled, PollTimeout::from(10_000_u16)), Ok(1), "nobody connects");
 }
 
 pub(super) fn answer_http(server: &mut TcpStream) {

@@ -89,8 +89,11 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// First byte of the request to last byte of the response, ns; 0 without a response.
+    /// First byte of the request to last byte of the response, ns; 0 where either was not seen.
     pub fn elapsed(&self) -> u64 {
+        if self.request_start == Timestamp::ZERO {
+            return 0;
+        }
         self.response_end.since(self.request_start)
     }
 
