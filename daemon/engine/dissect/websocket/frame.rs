@@ -107,7 +107,7 @@ impl Header {
         let shortest = match extra {
             0 => true,
             2 => len >= 126,
-            _ => len > u64::from(u16::MAX) && len <= i64::MAX as u64,
+            _ => len > u64::from(u16::MAX) && i64::try_from(len).is_ok(),
         };
         if !shortest || opcode.is_control() && len > MAX_CONTROL {
             return Parsed::Bad;

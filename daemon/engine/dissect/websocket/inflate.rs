@@ -75,13 +75,13 @@ impl Past {
     }
 
     fn lost() -> Self {
-        Self::Lost { one: filled(0x00), other: filled(0xff), agreed: 0 }
+        Self::Lost { one: Box::new(filled(0x00)), other: Box::new(filled(0xff)), agreed: 0 }
     }
 }
 
 /// A decoder whose window holds nothing but `byte`.
-fn filled(byte: u8) -> Box<Decompress> {
-    let mut decoder = Box::new(Decompress::new(false));
+fn filled(byte: u8) -> Decompress {
+    let mut decoder = Decompress::new(false);
     // A stored block: type 0, its length, the length's complement.
     let mut block = vec![0x00, 0x00, 0x80, 0xff, 0x7f];
     block.resize(block.len() + WINDOW, byte);
@@ -163,7 +163,7 @@ impl Inflater {
             match ended {
                 Err(()) => message.failed = Some(Failed::Malformed),
                 _ if message.total > caps.decode as u64 => {
-                    message.failed = Some(Failed::TooLong(caps.decode))
+                    message.failed = Some(Failed::TooLong(caps.decode));
                 }
                 Ok(Some(left)) => {
                     // The next block starts a new stream whose past is this one's, which is out of reach.

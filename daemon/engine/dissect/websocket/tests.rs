@@ -18,11 +18,11 @@ fn frame(direction: Direction, first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ 0..126 => out.push(masked | len as u8),
         len @ 126..0x1_0000 => {
-            out.push(masked | 126);
+            out.push(masked | 0x7e);
             out.extend((len as u16).to_be_bytes());
         }
         len => {
-            out.push(masked | 127);
+            out.push(masked | 0x7f);
             out.extend((len as u64).to_be_bytes());
         }
     }
