@@ -17,6 +17,8 @@ pub(super) enum Deflate {
 /// Facts of the handshake.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Handshake {
+    /// Whether its request was seen; if not, nobody knows the path.
+    pub(super) seen: bool,
     /// Request target.
     pub(super) url: CompactString,
     /// Its path.
@@ -35,6 +37,7 @@ impl Handshake {
         let text = |key| upgrade.request.get(key).and_then(Value::as_str).unwrap_or("");
         let host = header(&upgrade.request, "host");
         Self {
+            seen: !upgrade.request.is_null(),
             url: text("url").into(),
             path: text("path").into(),
             host: if host.is_empty() { header(&upgrade.request, ":authority") } else { host }.into(),
@@ -46,6 +49,7 @@ impl Handshake {
     /// What is assumed where the handshake was not seen: compression shows in the frames.
     pub(super) fn unknown() -> Self {
         Self {
+            seen: false,
             url: CompactString::default(),
             path: CompactString::default(),
             host: CompactString::default(),

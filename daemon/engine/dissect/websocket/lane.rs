@@ -81,7 +81,7 @@ impl Lane {
             inflater: None,
             whole: from_start,
             since: None,
-            declare: if from_start { Vec::new() } else { vec![EntryEvent::MidStream] },
+            declare: Vec::new(),
             searched: 0,
         }
     }
@@ -130,6 +130,9 @@ impl Lane {
             return;
         }
         let mut message = Message::new(header.opcode, header.compressed, header.mask.is_some(), since);
+        if !context.handshake.seen {
+            message.events.push(EntryEvent::MidStream);
+        }
         message.events.append(&mut self.declare);
         if header.mask.is_some() != (self.direction == Direction::ToServer) {
             let what = if header.mask.is_some() {
@@ -260,7 +263,7 @@ impl Lane {
         });
         // Many holes in a row are as many bytes; one line for each would grow without bound.
         if self.declare.len() > 8 {
-            self.declare.remove(1);
+            self.declare.remove(0);
         }
     }
 
