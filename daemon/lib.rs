@@ -13,6 +13,7 @@ pub mod host;
 pub mod pipeline;
 pub mod resolve;
 pub mod runtime;
+pub mod snapshot;
 pub mod store;
 pub mod tap;
 pub mod telemetry;

@@ -10,6 +10,7 @@ mod support;
 
 mod access;
 mod attribution;
+mod capture_files;
 mod history;
 mod http_calls;
 mod lifecycle;

@@ -12,7 +12,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["config", "runtime", "telemetry"]),
     ("tap", &["config", "runtime", "telemetry"]),
     ("resolve", &["host", "config", "runtime", "telemetry"]),
-    ("pipeline", &["capture", "resolve", "store", "tap", "config", "runtime", "telemetry"]),
+    ("pipeline", &["capture", "archive", "resolve", "store", "tap", "config", "runtime", "telemetry"]),
+    ("archive", &["config", "runtime", "telemetry"]),
+    ("snapshot", &["archive", "store", "resolve", "config", "runtime", "telemetry"]),
     ("api", &["store", "tap", "resolve", "config", "runtime", "telemetry"]),
 ];
 

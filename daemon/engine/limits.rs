@@ -78,6 +78,27 @@ impl Default for Limits {
     }
 }
 
+/// Caps of reading capture files. A file beyond them is refused with an error, a packet is counted.
+pub mod pcap {
+    /// Bytes of one block. The largest packet that Wireshark reads has 256 KiB; blocks of names or TLS
+    /// keys reach some MiB.
+    pub const BLOCK: usize = 16 << 20;
+    /// Bytes of one packet that are written: what Wireshark reads at most.
+    pub const PACKET: usize = 256 << 10;
+    /// Interfaces of one section. A container host has some hundred.
+    pub const INTERFACES: usize = 65_536;
+    /// Headers below headers that are taken off a packet: tunnels in tunnels.
+    pub const LAYERS: usize = 4;
+    /// VLAN tags of one frame; providers use two.
+    pub const VLAN_TAGS: usize = 4;
+    /// Datagrams in fragments that are put together at a time; the oldest is given up beyond it.
+    pub const DATAGRAMS: usize = 256;
+    /// Fragments of one datagram: 64 KiB in pieces of an MTU of 576 are 119.
+    pub const FRAGMENTS: usize = 256;
+    /// How long a datagram's missing fragments are waited for, ns, by the clock of the packets (RFC 8200).
+    pub const FRAGMENT_PATIENCE: u64 = 60_000_000_000;
+}
+
 /// Caps of the filter language. A filter beyond them is refused with an error; an entry whose
 /// evaluation goes beyond them does not match and is counted by the filter.
 pub mod kfl {

@@ -37,7 +37,7 @@ impl capture::Sink for SocketSink {
         if self.shutdown.is_triggered() {
             return;
         }
-        self.directory.apply(&record);
+        let _described = self.directory.apply(&record);
         match record {
             Record::Socket(event @ (SocketEvent::State { .. } | SocketEvent::Destroyed { .. })) => {
                 // The router works without: it only guesses roles and frees memory sooner with them.

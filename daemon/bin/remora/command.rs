@@ -76,6 +76,13 @@ pub(crate) enum Command {
         When the connection is lost it is made again, and goes on where it was."
     )]
     Tail(TailOptions),
+    /// Show the calls in a capture file; needs no daemon and no privileges
+    #[command(
+        after_help = "Reads pcap and pcapng files of tcpdump, tshark and Remora, also compressed with gzip or zstd.\n\n\
+        Examples:\n  remora dissect incident.pcapng 'response.status >= 500'\n  \
+        tcpdump -i any -w - port 80 | remora dissect - --json"
+    )]
+    Dissect(DissectOptions),
     /// Show calls that were kept, newest first
     #[command(
         after_help = "Examples:\n  remora entries --limit 20\n  remora entries 'response.status == 404'\n  \
@@ -149,6 +156,18 @@ pub(crate) struct TailOptions {
     /// With --json or --base: print notices (gaps, pauses) as {"notice":...} instead of on stderr
     #[arg(long)]
     pub(crate) notices: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DissectOptions {
+    /// The file; `-` is the standard input
+    pub(crate) file: PathBuf,
+    /// Which calls; all without
+    #[arg(value_name = "KFL")]
+    pub(crate) filter: Option<String>,
+    /// End after this many
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]

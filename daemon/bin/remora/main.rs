@@ -4,6 +4,7 @@
 
 mod client;
 mod command;
+mod dissect;
 mod doctor;
 mod entries;
 mod failure;
@@ -51,6 +52,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout())?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Dissect(options) => {
+            dissect::run(options, arguments.json, Paint::new(arguments.color))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let client = Client::new(&arguments.connection)?;
@@ -68,7 +73,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Dissection { command } => dissection(&client, command, json).await?,
         Command::Token { command } => tokens::run(&client, command, json).await?,
         Command::Kfl { command } => return filter::run(&client, command, json, paint).await,
-        Command::Completions { .. } | Command::Man => {}
+        Command::Dissect(_) | Command::Completions { .. } | Command::Man => {}
     }
     Ok(ExitCode::SUCCESS)
 }
