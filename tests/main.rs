@@ -11,6 +11,8 @@ mod support;
 mod access;
 mod attribution;
 mod capture_files;
+mod dns;
+mod graphql;
 mod history;
 mod http_calls;
 mod lifecycle;

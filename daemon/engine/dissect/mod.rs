@@ -8,6 +8,8 @@
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
 mod backlog;
+pub mod dns;
+pub mod graphql;
 mod http;
 pub mod http1;
 pub mod registry;
@@ -23,7 +25,9 @@ pub use session::Session;
 use compact_str::CompactString;
 
 use crate::limits::Limits;
-use crate::model::{Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value};
+use crate::model::{
+    Direction, Entry, EntryError, EntryEvent, Field, L4, NameFact, ProtocolKey, Timestamp, Timing, Value,
+};
 
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +242,9 @@ pub struct ProtocolInfo {
     pub priority: u8,
 }
 
+/// Hands what an entry teaches about the names of addresses to the second argument.
+pub type Teach = fn(&Entry, &mut dyn FnMut(NameFact));
+
 /// One protocol: the only thing that the rest of the system knows of its folder.
 #[derive(Debug)]
 pub struct Protocol {
@@ -257,6 +264,8 @@ pub struct Protocol {
     pub payloads: &'static [&'static str],
     /// What a detail view shows, in order.
     pub sections: &'static [Section],
+    /// Tells what an entry of it teaches about the names of addresses.
+    pub names: Option<Teach>,
 }
 
 /// KFL paths whose comparison with the shown text selects like entries; empty: the column has none.

@@ -87,6 +87,8 @@ const PATHS: &[Field] = paths! {
     "request.closeCodeName" Str "Meaning of the client's WebSocket close code.";
     "request.closeReason" Str "Reason of the client's WebSocket close.";
     "request.mimeType" Str "Kind of the client's WebSocket payload.";
+    "request.encoding" Str "`base64` where JSON carries the client's WebSocket payload so.";
+    "request.masked" Bool "The client's WebSocket message was masked, as it must be.";
     "response.opcode" Str "WebSocket opcode of the server's message.";
     "response.path" Str "Path of the handshake of the server's WebSocket message.";
     "response.host" Str "Host of the handshake of the server's WebSocket message.";
@@ -98,6 +100,9 @@ const PATHS: &[Field] = paths! {
     "response.closeCodeName" Str "Meaning of the server's WebSocket close code.";
     "response.closeReason" Str "Reason of the server's WebSocket close.";
     "response.mimeType" Str "Kind of the server's WebSocket payload.";
+    "response.encoding" Str "`base64` where JSON carries the server's WebSocket payload so.";
+    "response.masked" Bool "The server's WebSocket message was masked, as it must not be.";
+    "response.url" Str "Target of the handshake of the server's WebSocket message.";
 };
 
 /// All rows.

@@ -49,6 +49,7 @@ pub static PROTOCOL: Protocol = Protocol {
     columns: Columns { method: "ws_opcode", summary: "ws_path", status: "" },
     payloads: &["request.payload", "request.closeReason", "response.payload", "response.closeReason"],
     sections: SECTIONS,
+    names: None,
 };
 
 const SECTIONS: &[Section] = &[

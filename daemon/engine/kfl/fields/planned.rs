@@ -26,12 +26,11 @@ const fn loose(title: &'static str, fields: &'static [Field]) -> Group {
 }
 
 /// The groups, in the order of the documentation.
-pub(super) const GROUPS: [Group; 16] = [
+pub(super) const GROUPS: [Group; 15] = [
     group("Kubernetes", KUBERNETES),
     loose("Kubernetes paths", KUBERNETES_PATHS),
     group("Common, not filled yet", COMMON),
     loose("Paths of the full entry, not filled yet", ENTRY),
-    group("DNS", DNS),
     group("TLS", TLS),
     group("L4", L4),
     group("Connections and flows", FLOWS),
@@ -105,17 +104,6 @@ const ENTRY: &[Field] = planned! {
     "event" Any "Body of one-sided events." r#"event.type == "syscall""#;
     "data" Any "Body of one-sided protocols." r"data.type == 8";
     "checksums" StrList "Checksums of both halves." r#""ab" in checksums"#;
-};
-
-const DNS: &[Field] = planned! {
-    "dns_questions" StrList "Names that were asked for." r#""google.com" in dns_questions"#;
-    "dns_answers" StrList "Answers." "size(dns_answers) == 0";
-    "dns_question_types" StrList "Types that were asked for: A, AAAA, MX, ..." r#""A" in dns_question_types"#;
-    "dns_request" Bool "A question was seen." "dns && dns_request";
-    "dns_response" Bool "An answer was seen." "dns && dns_response";
-    "dns_request_length" Int "Bytes of the question." "dns_request_length > 100";
-    "dns_response_length" Int "Bytes of the answer." "dns_response_length > 512";
-    "dns_total_size" Int "Bytes of both." "dns_total_size > 512";
 };
 
 const TLS: &[Field] = planned! {

@@ -18,6 +18,10 @@ fn entries() -> Vec<(String, Entry)> {
     entries.push(("odd".into(), odd));
     let messages = crate::dissect::websocket::tests::golden_transactions();
     entries.extend(messages.into_iter().map(|call| ("websocket".into(), dissected(call))));
+    let lookups = crate::dissect::dns::tests::golden_transactions();
+    entries.extend(lookups.into_iter().map(|call| ("dns".into(), dissected(call))));
+    let operations = crate::dissect::graphql::tests::golden_transactions();
+    entries.extend(operations.into_iter().map(|call| ("graphql".into(), dissected(call))));
     entries
 }
 
@@ -172,6 +176,13 @@ fn the_schema_names_what_the_table_knows_with_the_same_types() {
     leaves(&schema, "", &mut found);
     leaves(&schema["$defs"]["httpRequest"], "request.", &mut found);
     leaves(&schema["$defs"]["httpResponse"], "response.", &mut found);
+    for side in ["request.", "response."] {
+        leaves(&schema["$defs"]["wsMessage"], side, &mut found);
+    }
+    leaves(&schema["$defs"]["graphqlRequest"], "request.", &mut found);
+    leaves(&schema["$defs"]["graphqlResponse"], "response.", &mut found);
+    leaves(&schema["$defs"]["dnsRequest"], "request.", &mut found);
+    leaves(&schema["$defs"]["dnsResponse"], "response.", &mut found);
     let known: BTreeSet<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     let mut wrong: Vec<String> = NOT_ASKED
         .iter()
