@@ -257,6 +257,7 @@ fn template(tenant: usize) -> Entry {
         dst: peer(80),
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing::default(),
         method: "GET".into(),
         summary: path.into(),

@@ -81,6 +81,49 @@ impl Default for Limits {
     }
 }
 
+/// Caps of what is kept of TLS: of handshakes, and of plaintext that waits for its connection.
+pub mod tls {
+    use std::time::Duration;
+
+    /// Bytes of a record's content: 2^14 and the room that TLS 1.2 grants for expansion (RFC 5246, 6.2.3).
+    pub const RECORD: usize = (16 << 10) + 2048;
+    /// Bytes of a hello that is read; the longest that browsers send, with post-quantum keys, has 3 KiB.
+    pub const HELLO: usize = 32 << 10;
+    /// Cipher suites of a hello that are kept. OpenSSL offers 30 by default, a scanner all 350.
+    pub const OFFERED_SUITES: usize = 128;
+    /// Extensions, and signature algorithms, of a hello that are kept.
+    pub const EXTENSIONS: usize = 128;
+    /// Application protocols of a hello that are kept.
+    pub const PROTOCOLS: usize = 16;
+    /// Bytes of a server name: the most that DNS allows.
+    pub const NAME: usize = 255;
+    /// Sessions of TLS libraries that are remembered; the least recently active one is forgotten.
+    pub const SESSIONS: usize = 65_536;
+    /// Bytes of plaintext, in all sessions together, that wait for their socket or connection to be known.
+    pub const HELD_BYTES: usize = 32 << 20;
+    /// The same of one session: one that is never tied to a socket cannot crowd out the others.
+    pub const HELD_SESSION_BYTES: usize = 2 << 20;
+    /// The same in chunks: bounds the overhead of tiny ones.
+    pub const HELD_CHUNKS: usize = 65_536;
+    /// How long plaintext waits for its socket or connection to be known. Both are known within
+    /// milliseconds, or with the next send of a thread, or never.
+    pub const HELD_TIME: Duration = Duration::from_secs(5);
+    /// Waiting sessions whose connection is looked for in one go: bounds the pause of the packet reader.
+    pub const LOOKUPS: usize = 512;
+    /// Contradictions of equal rank, one after the other, after which the newer evidence is believed.
+    pub const CONTRADICTIONS: u8 = 3;
+    /// How long a hole in one end's plaintext waits for the other end to fill it.
+    pub const HOLE_PATIENCE: Duration = Duration::from_millis(200);
+    /// Bytes behind holes that one direction keeps.
+    pub const OUT_OF_ORDER: usize = 1 << 20;
+    /// Chunks behind holes that one direction keeps.
+    pub const OUT_OF_ORDER_CHUNKS: usize = 512;
+    /// How long the end of a connection waits for plaintext, which comes through another ring.
+    pub const END_PATIENCE: Duration = Duration::from_secs(1);
+    /// Former sessions of a connection whose late plaintext is recognised.
+    pub const RETIRED: usize = 8;
+}
+
 /// Caps of reading capture files. A file beyond them is refused with an error, a packet is counted.
 pub mod pcap {
     /// Bytes of one block. The largest packet that Wireshark reads has 256 KiB; blocks of names or TLS

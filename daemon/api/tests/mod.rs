@@ -56,6 +56,7 @@ pub(super) fn entry(seq: u64, path: &str, status: i64) -> Arc<Entry> {
         dst: Peer { addr: AddrPort::new("10.0.0.2".parse().unwrap(), 80), ..Peer::default() },
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing {
             request_start: Timestamp(1_700_000_000_000_000_000),
             response_end: Timestamp(1_700_000_000_005_000_000),

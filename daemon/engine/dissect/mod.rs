@@ -14,6 +14,7 @@ mod http;
 pub mod http1;
 pub mod registry;
 pub mod session;
+pub mod tls;
 pub mod websocket;
 
 #[cfg(test)]
@@ -26,7 +27,8 @@ use compact_str::CompactString;
 
 use crate::limits::Limits;
 use crate::model::{
-    Direction, Entry, EntryError, EntryEvent, Field, L4, NameFact, ProtocolKey, Timestamp, Timing, Value,
+    Direction, Entry, EntryError, EntryEvent, Field, L4, NameFact, ProtocolKey, Timestamp, Timing,
+    TlsHandshake, Value,
 };
 
 /// What a dissector is given, per direction and in order.
@@ -209,6 +211,11 @@ pub trait Dissector: Send + std::fmt::Debug {
 
     /// Too much waits in `direction`: the next input of it may not be answered with [`Progress::Wait`].
     fn unblock(&mut self, _direction: Direction) {}
+
+    /// What a TLS handshake said, and whether nothing can be added to it. Only TLS itself has it.
+    fn handshake(&self) -> Option<(&TlsHandshake, bool)> {
+        None
+    }
 }
 
 /// How a protocol is shown; the common protocol object of Kubeshark's entries.

@@ -11,7 +11,7 @@ use super::{
     Transaction, Upgrade, Verdict,
 };
 use crate::limits::Limits;
-use crate::model::{Direction, Timestamp};
+use crate::model::{Direction, Timestamp, TlsHandshake};
 
 /// Dissection of one connection.
 #[derive(Debug)]
@@ -162,6 +162,14 @@ impl Session {
     /// The protocol that was detected last.
     pub fn protocol(&self) -> Option<&'static ProtocolInfo> {
         self.protocol.and_then(|protocol| protocol.infos.first())
+    }
+
+    /// What the TLS handshake of this connection said, and whether nothing can be added to it.
+    pub fn handshake(&self) -> Option<(&TlsHandshake, bool)> {
+        match &self.stage {
+            Stage::Active(dissector) => dissector.handshake(),
+            _ => None,
+        }
     }
 
     /// Bytes held here for detection or because the dissector left them.

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::fingerprint::{Fingerprints, Sighting, datagram_digest};
 use super::link::{Link, VantagePoint};
 use super::listeners::Listeners;
-use super::{CLIENT_VANTAGE, Fit, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
+use super::{CLIENT_VANTAGE, Fit, LruTable, Routed, RoutedPacket, SERVER_VANTAGE, SocketPlace};
 use crate::limits::Limits;
 use crate::model::{
     AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState,
@@ -127,6 +127,13 @@ impl Router {
     /// Number of connections known.
     pub fn connections(&self) -> usize {
         self.links.len()
+    }
+
+    /// Where a connected socket's packets go; `None` as long as none of them was routed.
+    pub fn place_of(&self, cookie: SocketCookie) -> Option<SocketPlace> {
+        let place = self.by_cookie.get(&cookie)?;
+        let link = self.links.get(place.slot)?;
+        Some(SocketPlace { connection: link.id, shard: link.shard, vantage: place.side })
     }
 
     /// Finds or makes the connection of `packet`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::{AddrPort, Process, SocketCookie, Timestamp, Value};
+use super::{AddrPort, Process, SocketCookie, Timestamp, TlsInfo, Value};
 
 /// Key of a protocol in the dissector registry, such as `"http"`; stored, so never renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -219,6 +219,8 @@ pub struct Entry {
     pub outgoing: bool,
     /// Whether the bytes were decrypted.
     pub tls: bool,
+    /// What is known about its TLS, where the bytes were decrypted.
+    pub tls_info: Option<Arc<TlsInfo>>,
     /// Moments.
     pub timing: Timing,
     /// Verb: HTTP method, Redis command, DNS opcode.

@@ -63,6 +63,12 @@ drop_reasons! {
     ReassemblyLimit, "reassembly_limit", Pipeline, "bytes given up because the out-of-order buffer was full";
     OutOfWindow, "out_of_window", Pipeline, "TCP segments ignored because the receiving socket would not take them: forged or stray";
     SequenceHole, "sequence_hole", Pipeline, "bytes that never arrived in a captured packet";
+    TlsQueueFull, "tls_queue_full", Pipeline, "pieces of TLS plaintext dropped because the shard was busy";
+    TlsUnbound, "tls_unbound", Pipeline, "pieces of TLS plaintext given up because nothing told which socket they belong to";
+    TlsUnrouted, "tls_unrouted", Pipeline, "pieces of TLS plaintext given up because no packets of their connection were captured";
+    TlsHeldLimit, "tls_held_limit", Pipeline, "pieces of TLS plaintext given up because too much waited for its connection to be known";
+    TlsDisagreement, "tls_disagreement", Pipeline, "pieces of TLS plaintext left out because the evidence for their connection contradicts itself";
+    TlsHole, "tls_hole", Pipeline, "bytes of TLS plaintext that never arrived in a captured piece";
     DissectorBusy, "dissector_limit", Pipeline, "messages given up because a dissector's limit was reached";
     Paused, "dissection_paused", Pipeline, "packets counted but not dissected because dissection is paused";
     EntryQueueFull, "entry_queue_full", Pipeline, "entries dropped because the entry thread was busy";

@@ -60,6 +60,7 @@ pub(crate) fn around(call: Transaction) -> Entry {
         },
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: call.timing,
         method: call.method,
         summary: call.summary,
