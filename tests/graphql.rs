@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Daemon, PythonServer, curl};
 
 /// Answers what a small GraphQL server would.
-const SERVER: &str = r#"
+const SERVER: &str = r"
 import http.server, json
 class H(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
@@ -27,7 +27,7 @@ class H(http.server.BaseHTTPRequestHandler):
 s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)
 print(s.server_port)
 s.serve_forever()
-"#;
+";
 
 fn post(port: u16, body: &str) {
     let url = format!("http://127.0.0.1:{port}/graphql");

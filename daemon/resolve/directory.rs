@@ -54,7 +54,7 @@ impl Directory {
 
     /// An empty directory for recorded events: processes are what [`ProcessEvent::Described`] says.
     pub fn recorded() -> Self {
-        Self { inspector: None, known: Mutex::default() }
+        Self { inspector: None, known: Mutex::default(), names: Names::default() }
     }
 
     /// Takes in an event. May read `/proc`; packets and losses are nothing to it. Returns what was found
