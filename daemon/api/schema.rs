@@ -240,8 +240,34 @@ pub struct Flow {
     pub started_at: String,
     /// When its last packet was seen, RFC 3339.
     pub last_seen_at: String,
+    /// What is known about its TLS; `null` for connections without.
+    pub tls: Option<FlowTls>,
     /// TCP metrics by name; durations in microseconds end in `_us`.
     pub tcp: BTreeMap<String, u64>,
+}
+
+/// What is known about the TLS of a connection. Texts are empty where a fact is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlowTls {
+    /// Server name that the client asked for.
+    pub sni: String,
+    /// Version in use: `TLS 1.3`.
+    pub version: String,
+    /// Cipher suite in use, by its IANA name.
+    pub cipher_suite: String,
+    /// Application protocol.
+    pub alpn: String,
+    /// JA4 fingerprint of the client's hello.
+    pub ja4: String,
+    /// The fatal alert that ended the handshake.
+    pub alert: String,
+    /// Plaintext of it was read.
+    pub decrypted: bool,
+    /// The stack at which it was read.
+    pub library: String,
+    /// How it was tied to the connection.
+    pub witness: String,
 }
 
 /// One end of a connection.

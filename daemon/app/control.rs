@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::api::schema::{
-    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, QueueStatus, RungStatus, StageStatus,
-    Status,
+    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, FlowTls, QueueStatus, RungStatus,
+    StageStatus, Status,
 };
 use crate::api::{Control, ControlError};
 use crate::capture::{Capture, JobReport, KernelCounters};
@@ -311,6 +311,7 @@ impl Running {
             server: self.end(&flow.server, flow.to_client),
             started_at: clock::rfc3339(flow.first_seen),
             last_seen_at: clock::rfc3339(flow.last_seen),
+            tls: flow.tls.map(shown_tls),
             tcp,
         }
     }
@@ -335,6 +336,20 @@ impl Running {
     }
 }
 
+fn shown_tls(tls: shard::FlowTls) -> FlowTls {
+    FlowTls {
+        sni: tls.sni.to_string(),
+        version: tls.version.to_string(),
+        cipher_suite: tls.cipher_suite.to_string(),
+        alpn: tls.alpn.to_string(),
+        ja4: tls.ja4.to_string(),
+        alert: tls.alert.unwrap_or_default().to_string(),
+        decrypted: tls.decrypted,
+        library: tls.library.unwrap_or_default().to_string(),
+        witness: tls.witness.unwrap_or_default().to_string(),
+    }
+}
+
 /// Resident memory of this process; the rings are mapped twice, so their pages count twice. 0 if `/proc`
 /// does not tell.
 fn resident_bytes() -> u64 {
@@ -345,7 +360,7 @@ fn resident_bytes() -> u64 {
 
 /// Reasons that are a choice and no loss.
 fn is_loss(reason: &str) -> bool {
-    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole")
+    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole")
 }
 
 fn advice_for(reason: &str) -> &'static str {
@@ -356,6 +371,10 @@ fn advice_for(reason: &str) -> &'static str {
         "connection_limit" => "raise dissection.max-connections",
         "subscriber_slow" => "use a narrower filter, or read faster",
         "store_failed" => "free space on the disk of store.path; the log has the disk's own words",
+        "tls_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
+        "tls_unbound" | "tls_unrouted" | "tls_disagreement" | "tls_held_limit" => {
+            "see docs/tls.md for how plaintext is tied to connections"
+        }
         _ => "see docs/architecture.md for what it means",
     }
 }

@@ -31,7 +31,7 @@ pub(super) const GROUPS: [Group; 15] = [
     loose("Kubernetes paths", KUBERNETES_PATHS),
     group("Common, not filled yet", COMMON),
     loose("Paths of the full entry, not filled yet", ENTRY),
-    group("TLS", TLS),
+    group("TLS handshakes, not filled yet", TLS),
     group("L4", L4),
     group("Connections and flows", FLOWS),
     group("Redis", REDIS),
@@ -107,17 +107,7 @@ const ENTRY: &[Field] = planned! {
 };
 
 const TLS: &[Field] = planned! {
-    "tls_summary" Str "Summary of the TLS connection." r#"tls_summary != """#;
-    "tls_info" Str "Details of the TLS connection." r#"tls_info != """#;
-    "tls_request_size" Int "Bytes of the client's half." "tls_request_size > 0";
-    "tls_response_size" Int "Bytes of the server's half." "tls_response_size > 0";
-    "tls_total_size" Int "Bytes of both." "tls_total_size > 0";
-    "tlsx_sni" Str "Server name that the client asked for." r#"tlsx_sni.contains("amazonaws.com")"#;
-    "tlsx_cipher_suite" Int "Cipher suite that the server chose." "tlsx_cipher_suite == 4865";
     "tlsx_cipher_suites" StrList "Cipher suites that the client offered." r#"tlsx_cipher_suites.exists(s, s.contains("RC4"))"#;
-    "tlsx_alpn" Str "Application protocol." r#"tlsx_alpn == "h2""#;
-    "tlsx_version" Int "Protocol version." "tlsx_version == 772";
-    "tlsx_summary" Str "Server name, application protocol or cipher suite." r#"tlsx_summary != """#;
     "tlsx_info" Str "`ClientHello` or `ServerHello`." r#"tlsx_info == "ClientHello""#;
 };
 
