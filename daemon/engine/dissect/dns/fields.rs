@@ -18,13 +18,13 @@ fn answered<'a>(entry: &'a Entry, key: &str) -> FieldValue<'a> {
 }
 
 fn member<'a>(entry: &Entry, side: &'a Value, key: &str) -> FieldValue<'a> {
-    side.get(key).filter(|_| is_ours(entry)).map_or(FieldValue::Missing, FieldValue::Tree)
+    side.get(key).filter(|_| is_ours(entry)).map_or(FieldValue::Missing, FieldValue::of)
 }
 
 /// A member of what EDNS says in the query or the answer.
 fn edns<'a>(entry: &'a Entry, side: &'a Value, key: &str) -> FieldValue<'a> {
     let found = side.get("edns").and_then(|edns| edns.get(key)).filter(|_| is_ours(entry));
-    found.map_or(FieldValue::Missing, FieldValue::Tree)
+    found.map_or(FieldValue::Missing, FieldValue::of)
 }
 
 fn length(entry: &Entry, bytes: u64) -> FieldValue<'static> {
@@ -39,7 +39,7 @@ fn extended_error(entry: &Entry) -> FieldValue<'_> {
     let errors = entry.response.get("edns").and_then(|edns| edns.get("extendedErrors"));
     match errors.filter(|_| is_ours(entry)) {
         Some(Value::List(errors)) => {
-            errors.first().and_then(|first| first.get("name")).map_or(FieldValue::Missing, FieldValue::Tree)
+            errors.first().and_then(|first| first.get("name")).map_or(FieldValue::Missing, FieldValue::of)
         }
         _ => FieldValue::Missing,
     }

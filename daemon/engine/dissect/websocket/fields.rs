@@ -8,13 +8,13 @@ fn of<'a>(entry: &'a Entry, key: &str) -> FieldValue<'a> {
         return FieldValue::Missing;
     }
     let side = if entry.request.is_null() { &entry.response } else { &entry.request };
-    side.get(key).map_or(FieldValue::Missing, FieldValue::Tree)
+    side.get(key).map_or(FieldValue::Missing, FieldValue::of)
 }
 
 /// A member of the message of one way only.
 fn only<'a>(entry: &Entry, side: &'a Value, key: &str) -> FieldValue<'a> {
     let is_ours = entry.protocol.as_str() == super::message::KEY.as_str();
-    side.get(key).filter(|_| is_ours).map_or(FieldValue::Missing, FieldValue::Tree)
+    side.get(key).filter(|_| is_ours).map_or(FieldValue::Missing, FieldValue::of)
 }
 
 fn went(entry: &Entry, side: &Value) -> FieldValue<'static> {

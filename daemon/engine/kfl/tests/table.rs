@@ -56,6 +56,50 @@ fn every_query_of_a_list_row_selects_its_entry() {
     assert!(seen > 60, "{seen}");
 }
 
+/// Filters on other protocols than HTTP/1, and the summaries of all that match.
+const FOUND: &[(&str, &[&str])] = &[
+    ("ws && ws_request && ws_payload_length > 10", &["/chat"; 8]),
+    ("ws_compressed && ws_response && ws_response_payload_length > 40", &["/chat"; 6]),
+    (r#"ws_opcode == "close" && ws_close_code == 1000 && ws_close_reason == "done""#, &["/chat"]),
+    (r#"ws_frames > 2 && ws_request_payload_data.contains("two")"#, &["/chat"]),
+    (r#"dns && "A" in dns_question_types && size(dns_answers) > 1"#, &["www.example.com"]),
+    (r#"dns && dns_response && !dns_request"#, &["who.example.com", "printer.local"]),
+    (r#"dns_rcode == "NXDOMAIN" && status_code == 3 && dns_id == 2"#, &["no.example.com"]),
+    ("dns_retries > 0", &["lost.example.com"]),
+    (r#"mdns && "10.0.0.9" in dns_answers"#, &["printer.local"]),
+    (
+        r#"dns_extended_error == "DNSSEC Bogus" && dns_client_subnet.startsWith("192.0.2.")"#,
+        &["www.example.com"],
+    ),
+    (
+        r#"request.questions[0].name == "no.example.com" and response.code == "Non-Existent Domain""#,
+        &["no.example.com"],
+    ),
+    (r#"response.answers.ip == "192.0.2.7""#, &["www.example.com"]),
+    (r#"gql && gql_error_count > 0 && gql_errors.exists(e, e == "denied")"#, &["GetUser"]),
+    (r#"gqlv1 && http && method == "POST" && gql_variables["id"] == "7""#, &["GetUser"]),
+    (r#""user" in gql_fields && gql_operation_type == "query""#, &["GetUser"]),
+    (r#"gql_operation == "a, M" and size(request.graphql.batch) == 2"#, &["a, M"]),
+    (r#"gql && request.graphql.variables.x == 1"#, &["Get"]),
+];
+
+#[test]
+fn filters_find_messages_lookups_and_operations() {
+    let entries = entries();
+    let entries: Vec<_> =
+        entries.iter().filter(|(name, _)| ["websocket", "dns", "graphql"].contains(&name.as_str())).collect();
+    let mut wrong = Vec::new();
+    for (text, expected) in FOUND {
+        let filter = filter(text);
+        let found = entries.iter().filter(|(_, entry)| filter.matches(entry));
+        let found: Vec<&str> = found.map(|(_, entry)| entry.summary.as_str()).collect();
+        if found != *expected {
+            wrong.push(format!("{text}: {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Every table row and body of every detail view: path and shown value.
 fn selectors(entry: &Entry) -> Vec<(String, Json)> {
     let detail = parse(&detail_json(entry, &View::default()));
