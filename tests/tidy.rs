@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pipeline", &["capture", "archive", "resolve", "store", "tap", "config", "runtime", "telemetry"]),
     ("archive", &["config", "runtime", "telemetry"]),
     ("snapshot", &["archive", "store", "resolve", "config", "runtime", "telemetry"]),
-    ("api", &["store", "tap", "resolve", "config", "runtime", "telemetry"]),
+    ("api", &["snapshot", "store", "tap", "resolve", "config", "runtime", "telemetry"]),
 ];
 
 /// Third-party crates with one home.

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::api::schema::{
-    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, FlowTls, QueueStatus, RungStatus,
-    StageStatus, Status,
+    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, FlowTls, QueueStatus, RawCapture,
+    RungStatus, StageStatus, Status,
 };
 use crate::api::{Control, ControlError};
+use crate::archive::State;
 use crate::capture::{Capture, JobReport, KernelCounters};
 use crate::engine::model::{DropReason, NodeInfo, Stage, Timestamp};
 use crate::engine::shard::{self, FlowInfo};
@@ -34,6 +35,7 @@ pub(super) struct Running {
     pub(super) tap: Tap,
     pub(super) store: Arc<Store>,
     pub(super) storing: bool,
+    pub(super) raw: super::raw::Asked,
     pub(super) metrics: Arc<Metrics>,
     /// What a start of this daemon found missing, besides capture: privileges, limits.
     pub(super) findings: Vec<Finding>,
@@ -42,7 +44,7 @@ pub(super) struct Running {
 impl Control for Running {
     fn status(&self) -> Status {
         let drops = self.drops();
-        let stages = vec![self.capture_stage(), self.pipeline_stage(), self.store_stage()];
+        let stages = vec![self.capture_stage(), self.pipeline_stage(), self.store_stage(), self.raw_stage()];
         let bad = stages.iter().filter(|stage| stage.state == "degraded").count() as u64;
         let lost: u64 = drops.iter().filter(|drop| is_loss(&drop.reason)).map(|drop| drop.count).sum();
         let message = match (bad, lost) {
@@ -88,6 +90,21 @@ impl Control for Running {
         self.metrics.set(Metric::PipelinePaused, u64::from(!enabled));
         self.tap.announce(if enabled { &Notice::Resumed } else { &Notice::Paused });
         tracing::info!(enabled, "dissection switched");
+        Ok(())
+    }
+
+    fn raw_capture(&self) -> RawCapture {
+        self.raw.shown()
+    }
+
+    fn set_raw_capture(&self, enabled: bool) -> Result<(), ControlError> {
+        let Some(archive) = &self.raw.archive else {
+            return Err(ControlError::Unavailable(self.raw.status().detail));
+        };
+        self.store
+            .set_setting(Setting::RawCapture, Some(if enabled { "true" } else { "false" }))
+            .map_err(|error| ControlError::Internal(error.to_string()))?;
+        archive.set_enabled(enabled);
         Ok(())
     }
 
@@ -180,6 +197,12 @@ impl Running {
         self.metrics.set(Metric::StreamSubscribers, self.tap.subscribers() as u64);
         self.metrics.set(Metric::StreamEntries, self.tap.delivered());
         self.metrics.set(Metric::ProcessResidentBytes, resident_bytes());
+        let raw = self.raw.status();
+        self.metrics.set(Metric::RawRecording, u64::from(raw.state == State::Recording));
+        self.metrics.set(Metric::RawBytes, raw.bytes);
+        self.metrics.set(Metric::RawSegments, raw.segments);
+        self.metrics.set(Metric::RawWrittenBytes, raw.written_bytes);
+        self.metrics.set(Metric::RawWrittenRecords, raw.written_records);
     }
 
     /// The rung of each capture job, for the metrics.
@@ -285,6 +308,30 @@ impl Running {
         }
     }
 
+    fn raw_stage(&self) -> StageStatus {
+        let status = self.raw.status();
+        StageStatus {
+            name: "raw".to_string(),
+            state: match status.state {
+                State::Recording => "ok",
+                State::Off => "off",
+                State::Failed | State::Stalled => "degraded",
+            }
+            .to_string(),
+            detail: status.detail,
+            counters: numbers(&[
+                ("segments", status.segments),
+                ("bytes", status.bytes),
+                ("max_bytes", status.max_bytes),
+                ("packets", status.packets),
+                ("written_bytes", status.written_bytes),
+                ("written_records", status.written_records),
+                ("dropped", status.dropped),
+                ("bytes_per_second", status.rate),
+            ]),
+        }
+    }
+
     fn loss_findings(&self) -> Vec<Finding> {
         self.drops()
             .into_iter()
@@ -370,6 +417,8 @@ fn advice_for(reason: &str) -> &'static str {
         "shard_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
         "connection_limit" => "raise dissection.max-connections",
         "subscriber_slow" => "use a narrower filter, or read faster",
+        "raw_queue_full" => "put store.path on a faster disk, or stop raw capture with capture.raw = false",
+        "raw_failed" => "free space on the disk of store.path; `remora status` has the disk's own words",
         "store_failed" => "free space on the disk of store.path; the log has the disk's own words",
         "tls_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
         "tls_unbound" | "tls_unrouted" | "tls_disagreement" | "tls_held_limit" => {

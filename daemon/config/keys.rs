@@ -52,6 +52,10 @@ keys! {
     "access.groups" => access.groups;
     "capture.ring-size" => capture.ring_size;
     "capture.socket-ring-size" => capture.socket_ring_size;
+    "capture.raw" => capture.raw;
+    "capture.raw-size" => capture.raw_size;
+    "capture.raw-age" => capture.raw_age;
+    "capture.snapshot-size" => capture.snapshot_size;
     "capture.include.cgroups" => capture.include.cgroups;
     "capture.include.ports" => capture.include.ports;
     "capture.include.networks" => capture.include.networks;

@@ -6,21 +6,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::flow::{Routed, Router, RouterConfig};
+use crate::flow::{Binder, Bound, Routed, Router, RouterConfig};
 use crate::limits::Limits;
-use crate::model::{Record, Timestamp};
+use crate::model::{Record, Timestamp, TlsEvent};
 use crate::shard::{Shard, ShardContext, Sink};
 
 /// How often idle connections are looked for, in the time of the records.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often plaintext that waits for its connection is looked at, in the time of the records.
+const BINDER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Router and shard with a clock made of records.
 #[derive(Debug)]
 pub struct Replay {
     router: Router,
     shard: Shard,
+    binder: Binder,
+    bound: Bound,
     now: Timestamp,
     expire_at: Timestamp,
+    bind_at: Timestamp,
 }
 
 impl Replay {
@@ -29,8 +35,11 @@ impl Replay {
         Self {
             router: Router::new(RouterConfig::new(1, &limits)),
             shard: Shard::new(limits, context),
+            binder: Binder::default(),
+            bound: Bound::default(),
             now: Timestamp::ZERO,
             expire_at: Timestamp::ZERO,
+            bind_at: Timestamp::ZERO,
         }
     }
 
@@ -48,11 +57,35 @@ impl Replay {
             },
             Record::Socket(event) => self.router.socket_event(&event),
             Record::Loss(loss) => sink.loss(loss.reason, loss.count),
-            Record::Process(_) | Record::Tls(_) => {}
+            Record::Tls(event) => self.tls(event, sink),
+            Record::Process(_) => {}
+        }
+        if self.binder.is_waiting() && self.now >= self.bind_at {
+            self.retry(sink);
         }
         if self.now >= self.expire_at {
             self.router.expire(self.now);
             self.expire_at = self.now.plus(EXPIRY_INTERVAL);
+        }
+    }
+
+    fn tls(&mut self, event: TlsEvent, sink: &mut dyn Sink) {
+        self.binder.event(event, self.now, &self.router, &mut self.bound);
+        self.take_bound(sink);
+    }
+
+    fn retry(&mut self, sink: &mut dyn Sink) {
+        self.bind_at = self.now.plus(BINDER_INTERVAL);
+        self.binder.retry(self.now, &self.router, &mut self.bound);
+        self.take_bound(sink);
+    }
+
+    fn take_bound(&mut self, sink: &mut dyn Sink) {
+        for (_, routed) in self.bound.routed.drain(..) {
+            self.shard.tls(routed, sink);
+        }
+        for (reason, count) in self.bound.losses.drain(..) {
+            sink.loss(reason, count);
         }
     }
 
@@ -63,6 +96,7 @@ impl Replay {
 
     /// Nothing more comes: what is unfinished is emitted.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
+        self.retry(sink);
         self.shard.finish(self.now, sink);
     }
 }

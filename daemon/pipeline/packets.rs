@@ -8,6 +8,7 @@ use remora_engine::limits::Limits;
 use remora_engine::model::{DropReason, Record, SocketEvent, Timestamp, TlsEvent};
 
 use super::shards::ShardInput;
+use crate::archive::Feed;
 use crate::capture;
 use crate::runtime::{self, Capacity, Receiver, Sender};
 use crate::telemetry::{Drops, Metric, Metrics};
@@ -36,6 +37,7 @@ pub struct PacketSink {
     pending_events: Vec<SocketEvent>,
     shards: Vec<Sender<ShardInput>>,
     batches: Vec<Vec<(ShardInput, usize)>>,
+    raw: Option<Feed>,
     binder: Binder,
     bound: Bound,
     /// Plaintext for the shards; apart from packets, since its losses have another name.
@@ -52,6 +54,7 @@ impl PacketSink {
     pub(super) fn new(
         limits: &Limits,
         shards: Vec<Sender<ShardInput>>,
+        raw: Option<Feed>,
         drops: Arc<Drops>,
         metrics: Arc<Metrics>,
     ) -> (Self, Sender<SocketEvent>) {
@@ -67,6 +70,7 @@ impl PacketSink {
             plaintext: shards.iter().map(|_| Vec::new()).collect(),
             now: Timestamp::ZERO,
             shards,
+            raw,
             drops,
             metrics,
             routed: 0,
@@ -106,6 +110,9 @@ impl PacketSink {
 
 impl capture::Sink for PacketSink {
     fn record(&mut self, record: Record) {
+        if let Some(raw) = &mut self.raw {
+            raw.record(&record);
+        }
         match record {
             Record::Packet(packet) => match self.router.route(packet) {
                 Routed::To { shard, packet } => {
@@ -125,6 +132,9 @@ impl capture::Sink for PacketSink {
     }
 
     fn flush(&mut self, now: Timestamp) {
+        if let Some(raw) = &mut self.raw {
+            raw.flush();
+        }
         self.now = now;
         self.binder.retry(now, &self.router, &mut self.bound);
         self.take_bound();

@@ -62,6 +62,11 @@ metrics! {
     StoreCommitNanos, "remora_store_commit_nanoseconds_total", Counter, "Time spent in durable commits, nanoseconds";
     StoreFileBytes, "remora_store_file_bytes", Gauge, "Size of the entry database, bytes";
     StoreDegraded, "remora_store_degraded", Gauge, "1 while the disk refuses entries";
+    RawRecording, "remora_raw_recording", Gauge, "1 while raw capture reaches the disk";
+    RawBytes, "remora_raw_bytes", Gauge, "Size of all raw segments, bytes";
+    RawSegments, "remora_raw_segments", Gauge, "Raw segments on disk";
+    RawWrittenBytes, "remora_raw_written_bytes_total", Counter, "Bytes written to raw segments";
+    RawWrittenRecords, "remora_raw_written_records_total", Counter, "Packets and events written to raw segments";
     StreamSubscribers, "remora_stream_subscribers", Gauge, "Live stream subscribers";
     StreamEntries, "remora_stream_entries_total", Counter, "Entries delivered to subscribers";
     ApiConnections, "remora_api_connections", Gauge, "Open API connections";

@@ -123,6 +123,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Keep windows of what was captured, dissect them later, exchange them as files
+    #[command(
+        after_help = "Examples:\n  remora snapshot create incident --duration 15m\n  remora snapshot dissect incident\n  \
+        remora entries --snapshot incident 'response.status >= 500'\n  remora snapshot export incident incident.pcapng"
+    )]
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
     /// Help with filters
     Kfl {
         #[command(subcommand)]
@@ -178,6 +187,9 @@ pub(crate) struct EntriesOptions {
     /// How many
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     pub(crate) limit: u64,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// Only older ones than this cursor, which the page before ended with
     #[arg(long, value_name = "CURSOR")]
     pub(crate) before: Option<u64>,
@@ -274,6 +286,89 @@ pub(crate) enum TokenCommand {
         /// Its id or name
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Keep a window of raw capture until it is deleted; costs next to nothing
+    Create(CreateOptions),
+    /// List snapshots
+    List,
+    /// Show one with its dissections
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Give one another name
+    Rename {
+        /// Its name
+        name: String,
+        /// Its new name
+        to: String,
+    },
+    /// Make the entries of one, and wait for them
+    Dissect {
+        /// Its name
+        name: String,
+        /// What the dissection is called; numbered without
+        #[arg(long = "as", value_name = "NAME")]
+        dissection: Option<String>,
+        /// Do not wait
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Write the packets of one to a file for other programs
+    Export(ExportOptions),
+    /// Make a snapshot of a pcap or pcapng file, also compressed
+    Import {
+        /// What the snapshot is called
+        name: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// Delete one with all that was made of it
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateOptions {
+    /// What it is called
+    pub(crate) name: String,
+    /// Length of the window up to its end: 15m, 1h; everything that is kept without
+    #[arg(long)]
+    pub(crate) duration: Option<String>,
+    /// Beginning: 15m (ago), 2026-03-14T22:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// End; now without
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Which calls it is about: its dissections hold no others
+    #[arg(long, value_name = "KFL")]
+    pub(crate) kfl: Option<String>,
+    /// For people
+    #[arg(long)]
+    pub(crate) note: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// Its name
+    pub(crate) name: String,
+    /// Where to; `-` is the standard output
+    pub(crate) file: PathBuf,
+    /// pcapng has owners, plaintext and events as well; pcap has the packets alone
+    #[arg(long, default_value = "pcapng", value_parser = ["pcapng", "pcap"])]
+    pub(crate) format: String,
+    /// Only packets from here on: 15m (ago), 2026-03-14T22:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only packets before this
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod flows;
 mod line;
 mod map;
 mod paint;
+mod snapshot;
 mod stats;
 mod status;
 mod table;
@@ -72,6 +73,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Doctor => return doctor::run(&client, json, paint).await,
         Command::Dissection { command } => dissection(&client, command, json).await?,
         Command::Token { command } => tokens::run(&client, command, json).await?,
+        Command::Snapshot { command } => snapshot::run(&client, command, json, paint).await?,
         Command::Kfl { command } => return filter::run(&client, command, json, paint).await,
         Command::Dissect(_) | Command::Completions { .. } | Command::Man => {}
     }

@@ -8,10 +8,14 @@
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
 mod backlog;
+#[cfg(test)]
+pub(crate) mod conversation;
 pub mod dns;
 pub mod graphql;
+pub mod grpc;
 mod http;
 pub mod http1;
+pub mod http2;
 pub mod registry;
 pub mod session;
 pub mod tls;
@@ -257,7 +261,7 @@ pub type Teach = fn(&Entry, &mut dyn FnMut(NameFact));
 pub struct Protocol {
     /// Shown forms; the first is the default one.
     pub infos: &'static [ProtocolInfo],
-    /// What it rides on.
+    /// What it rides on; empty: it is found inside the calls of another protocol (see `http::refine`).
     pub over: &'static [Carrier],
     /// Bounded look at the first bytes.
     pub probe: fn(&Peek<'_>) -> Verdict,

@@ -1,11 +1,18 @@
 //! The list of protocols: detection order, names, colours and KFL fields all derive from it.
 
-use super::{Protocol, ProtocolInfo, dns, graphql, http1, tls, websocket};
+use super::{Protocol, ProtocolInfo, dns, graphql, grpc, http1, http2, tls, websocket};
 use crate::model::{Entry, NameFact, ProtocolKey};
 
 /// Every protocol in the order in which detection asks them.
-pub static PROTOCOLS: &[&Protocol] =
-    &[&tls::PROTOCOL, &http1::PROTOCOL, &websocket::PROTOCOL, &dns::PROTOCOL, &graphql::PROTOCOL];
+pub static PROTOCOLS: &[&Protocol] = &[
+    &tls::PROTOCOL,
+    &http2::PROTOCOL,
+    &http1::PROTOCOL,
+    &websocket::PROTOCOL,
+    &dns::PROTOCOL,
+    &grpc::PROTOCOL,
+    &graphql::PROTOCOL,
+];
 
 /// How a protocol is shown, by its stored key.
 pub fn info(key: &ProtocolKey) -> Option<&'static ProtocolInfo> {

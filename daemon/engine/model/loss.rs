@@ -74,6 +74,8 @@ drop_reasons! {
     EntryQueueFull, "entry_queue_full", Pipeline, "entries dropped because the entry thread was busy";
     StoreQueueFull, "store_queue_full", Store, "entries not stored because the store was busy";
     StoreFailed, "store_failed", Store, "entries not stored because the disk refused";
+    RawQueueFull, "raw_queue_full", Store, "packets and events not in the raw capture because the disk was too slow";
+    RawFailed, "raw_failed", Store, "packets and events not in the raw capture because the disk refused";
     SubscriberSlow, "subscriber_slow", Stream, "entries skipped for one subscriber that reads too slowly";
 }
 
