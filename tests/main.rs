@@ -12,6 +12,7 @@ mod access;
 mod attribution;
 mod capture_files;
 mod history;
+mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;

@@ -24,6 +24,13 @@ pub struct Limits {
     pub max_param_value: usize,
     /// Requests without an answer kept per connection (pipelining); the oldest is given up beyond it.
     pub max_pending: usize,
+    /// HTTP/2 streams kept per connection; the oldest is given up beyond it. Servers allow 100 to 1,000.
+    pub max_streams: usize,
+    /// Bytes of headers and bodies kept for all open streams of one HTTP/2 connection; beyond it bodies
+    /// are cut and, if headers alone exceed it, the oldest stream is given up.
+    pub max_stream_bytes: usize,
+    /// Bytes kept of each HPACK table, whatever the peers agreed on: browsers use 64 KiB, others 4 KiB.
+    pub max_header_table: usize,
     /// Out-of-order bytes buffered per direction before the hole is declared a gap.
     pub max_out_of_order: usize,
     /// Out-of-order segments buffered per direction: bounds the work on tiny segments.
@@ -63,6 +70,9 @@ impl Default for Limits {
             max_params: 256,
             max_param_value: 4096,
             max_pending: 1024,
+            max_streams: 4096,
+            max_stream_bytes: 16 << 20,
+            max_header_table: 64 << 10,
             max_out_of_order: 1 << 20,
             max_out_of_order_segments: 512,
             max_detect: 4096,
@@ -76,6 +86,35 @@ impl Default for Limits {
             close_linger: Duration::from_secs(3),
         }
     }
+}
+
+/// Caps of HTTP/2 that nobody needs to change.
+pub mod http2 {
+    use std::time::Duration;
+
+    /// Bytes kept of a frame other than DATA and header blocks. Known settings take 42 bytes; what lies
+    /// beyond is debug data.
+    pub const CONTROL_PAYLOAD: usize = 1024;
+    /// Bytes shown of a GOAWAY frame's debug data.
+    pub const DEBUG_DATA: usize = 128;
+    /// Bytes that a frame of an unknown type may have: they are to be ignored, and a length that is not
+    /// one would make megabytes of a stream that lost its framing disappear.
+    pub const UNKNOWN_PAYLOAD: u32 = 64 << 10;
+    /// Ended streams remembered per connection, so that frames under way when a stream was reset are
+    /// told from streams whose start was missed.
+    pub const ENDED_STREAMS: usize = 1024;
+    /// A wait for flow control that is shorter is an ordinary round trip and no event.
+    pub const SHORTEST_STALL: Duration = Duration::from_millis(1);
+}
+
+/// Caps of what is shown of gRPC messages. Their bytes are part of the body and kept as such.
+pub mod grpc {
+    /// Messages shown per direction of a call; more are counted.
+    pub const MESSAGES: usize = 256;
+    /// Fields shown of all messages of one direction: a tree costs far more than the bytes it is made of.
+    pub const FIELDS: usize = 4096;
+    /// Messages within messages that are taken apart; each level reads its bytes once more.
+    pub const DEPTH: usize = 16;
 }
 
 /// Caps of what is kept of TLS: of handshakes, and of plaintext that waits for its connection.

@@ -168,6 +168,7 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/v1/flows", get(control::flows))
         .route("/api/v1/status", get(control::status))
         .route("/api/v1/doctor", get(control::doctor))
+        .route("/api/v1/doctor/tls", get(control::tls))
         .route("/metrics", get(control::metrics))
         .route("/mcp/dissection", get(control::dissection))
         .route("/api/v1/capture/raw", get(raw::show))

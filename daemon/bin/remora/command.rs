@@ -112,7 +112,10 @@ pub(crate) enum Command {
     /// Show what runs, and what was lost
     Status,
     /// Explain what is seen, what is not, and what to do about it
-    Doctor,
+    Doctor {
+        #[command(subcommand)]
+        about: Option<DoctorCommand>,
+    },
     /// Pause or resume dissection; connections are counted all the time
     Dissection {
         #[command(subcommand)]
@@ -256,6 +259,12 @@ pub(crate) struct MapOptions {
     /// How many pairs, busiest first
     #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
     pub(crate) limit: u64,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Per process: its TLS libraries, what is seen of them, and why not more
+    Tls,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -8,8 +8,12 @@
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
 mod backlog;
+#[cfg(test)]
+pub(crate) mod conversation;
+pub mod grpc;
 mod http;
 pub mod http1;
+pub mod http2;
 pub mod registry;
 pub mod session;
 pub mod tls;
@@ -249,7 +253,7 @@ pub struct ProtocolInfo {
 pub struct Protocol {
     /// Shown forms; the first is the default one.
     pub infos: &'static [ProtocolInfo],
-    /// What it rides on.
+    /// What it rides on; empty: it is found inside the calls of another protocol (see `http::refine`).
     pub over: &'static [Carrier],
     /// Bounded look at the first bytes.
     pub probe: fn(&Peek<'_>) -> Verdict,

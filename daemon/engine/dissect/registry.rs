@@ -1,10 +1,10 @@
 //! The list of protocols: detection order, names, colours and KFL fields all derive from it.
 
-use super::{Protocol, ProtocolInfo, http1, tls};
+use super::{Protocol, ProtocolInfo, grpc, http1, http2, tls};
 use crate::model::ProtocolKey;
 
 /// Every protocol in the order in which detection asks them.
-pub static PROTOCOLS: &[&Protocol] = &[&tls::PROTOCOL, &http1::PROTOCOL];
+pub static PROTOCOLS: &[&Protocol] = &[&tls::PROTOCOL, &http2::PROTOCOL, &http1::PROTOCOL, &grpc::PROTOCOL];
 
 /// How a protocol is shown, by its stored key.
 pub fn info(key: &ProtocolKey) -> Option<&'static ProtocolInfo> {

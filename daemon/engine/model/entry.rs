@@ -149,6 +149,14 @@ pub enum EntryEvent {
     ContentNotDecoded { coding: CompactString, reason: CompactString },
     /// The connection existed before capture, so what came before is not known.
     MidStream,
+    /// So many headers stand in a part of the compression table that was not seen (HPACK).
+    UnknownHeaders { count: u64 },
+    /// The client waited this long, in ns, for the server to take more of the request (flow control).
+    RequestStalled { ns: u64 },
+    /// The server waited this long, in ns, for the client to take more of the response (flow control).
+    ResponseStalled { ns: u64 },
+    /// The server answered a request that it made up itself (HTTP/2 push).
+    Pushed,
     /// A named limit was reached.
     LimitExceeded { limit: CompactString },
     /// The message deviates from the protocol but could be read.

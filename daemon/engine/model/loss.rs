@@ -58,6 +58,9 @@ drop_reasons! {
     NotIp, "not_ip", Capture, "packets that are neither IPv4 nor IPv6, or whose headers are broken";
     Fragment, "fragment", Pipeline, "IP fragments other than the first, which no socket could be named for";
     SocketRingFull, "socket_ring_full", Capture, "socket and process events lost because their ring buffer was full";
+    TlsRingFull, "tls_ring_full", Capture, "chunks of TLS plaintext lost because their ring buffer was full";
+    TlsUnreadable, "tls_unreadable", Capture, "chunks of TLS plaintext whose memory the kernel could not read";
+    TlsOverBudget, "tls_over_budget", Capture, "bytes of TLS plaintext beyond the budget of one message";
     ShardQueueFull, "shard_queue_full", Pipeline, "packets dropped before dissection because the shard was busy";
     ConnectionLimit, "connection_limit", Pipeline, "connections evicted because the flow table was full";
     ReassemblyLimit, "reassembly_limit", Pipeline, "bytes given up because the out-of-order buffer was full";
