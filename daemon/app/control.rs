@@ -293,6 +293,8 @@ impl Running {
             counters: numbers(&[
                 ("packets", self.metrics.get(Metric::PipelinePackets)),
                 ("connections", self.metrics.get(Metric::PipelineConnections)),
+                ("tls_pieces", self.metrics.get(Metric::PipelineTlsPieces)),
+                ("tls_disagreements", self.metrics.get(Metric::PipelineTlsDisagreements)),
                 ("entries", self.metrics.get(Metric::PipelineEntries)),
             ]),
         }
@@ -421,7 +423,10 @@ fn resident_bytes() -> u64 {
 
 /// Reasons that are a choice and no loss.
 fn is_loss(reason: &str) -> bool {
-    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole")
+    !matches!(
+        reason,
+        "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole" | "tls_unrouted"
+    )
 }
 
 fn advice_for(reason: &str) -> &'static str {

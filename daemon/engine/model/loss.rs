@@ -70,7 +70,7 @@ drop_reasons! {
     TlsUnbound, "tls_unbound", Pipeline, "pieces of TLS plaintext given up because nothing told which socket they belong to";
     TlsUnrouted, "tls_unrouted", Pipeline, "pieces of TLS plaintext given up because no packets of their connection were captured";
     TlsHeldLimit, "tls_held_limit", Pipeline, "pieces of TLS plaintext given up because too much waited for its connection to be known";
-    TlsDisagreement, "tls_disagreement", Pipeline, "pieces of TLS plaintext left out because the evidence for their connection contradicts itself";
+    TlsDisagreement, "tls_disagreement", Pipeline, "pieces of TLS plaintext left out because they contradict what better evidence, or the other end, showed";
     TlsHole, "tls_hole", Pipeline, "bytes of TLS plaintext that never arrived in a captured piece";
     DissectorBusy, "dissector_limit", Pipeline, "messages given up because a dissector's limit was reached";
     Paused, "dissection_paused", Pipeline, "packets counted but not dissected because dissection is paused";
