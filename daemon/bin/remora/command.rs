@@ -159,6 +159,9 @@ pub(crate) struct TailOptions {
     /// Begin in the past: a moment (2026-11-21T12:00:00Z), milliseconds since 1970, or an entry's seq
     #[arg(long, value_name = "WHEN")]
     pub(crate) from: Option<String>,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION, from the first to the last
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// End after this many
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -372,6 +375,9 @@ pub(crate) struct ExportOptions {
     /// pcapng has owners, plaintext and events as well; pcap has the packets alone
     #[arg(long, default_value = "pcapng", value_parser = ["pcapng", "pcap"])]
     pub(crate) format: String,
+    /// Only connections with a call that matches
+    #[arg(long, value_name = "KFL")]
+    pub(crate) kfl: Option<String>,
     /// Only packets from here on: 15m (ago), 2026-03-14T22:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
