@@ -257,6 +257,7 @@ fn template(tenant: usize) -> Entry {
         dst: peer(80),
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing::default(),
         method: "GET".into(),
         summary: path.into(),
@@ -402,6 +403,10 @@ impl Control for Nothing {
 
     fn doctor(&self) -> schema::Doctor {
         schema::Doctor::default()
+    }
+
+    fn tls(&self) -> schema::TlsDoctor {
+        schema::TlsDoctor::default()
     }
 
     fn metrics_text(&self) -> String {

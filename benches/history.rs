@@ -199,6 +199,7 @@ fn entry(seq: u64, world: &World) -> Arc<Entry> {
         dst: peer(server, 100 + service as u8, 8080 + service as u16),
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing {
             request_start: start,
             request_end: Timestamp(start.0 + 20_000),

@@ -7,12 +7,14 @@
 
 pub mod api;
 pub mod app;
+pub mod archive;
 pub mod capture;
 pub mod config;
 pub mod host;
 pub mod pipeline;
 pub mod resolve;
 pub mod runtime;
+pub mod snapshot;
 pub mod store;
 pub mod tap;
 pub mod telemetry;

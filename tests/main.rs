@@ -10,10 +10,17 @@ mod support;
 
 mod access;
 mod attribution;
+mod capture_files;
+mod dns;
+mod graphql;
 mod history;
+mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;
+mod snapshots;
 mod stream;
 mod systemd;
 mod tidy;
+mod tls;
+mod websocket;

@@ -12,13 +12,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["config", "runtime", "telemetry"]),
     ("tap", &["config", "runtime", "telemetry"]),
     ("resolve", &["host", "config", "runtime", "telemetry"]),
-    ("pipeline", &["capture", "resolve", "store", "tap", "config", "runtime", "telemetry"]),
-    ("api", &["store", "tap", "resolve", "config", "runtime", "telemetry"]),
+    ("pipeline", &["capture", "archive", "resolve", "store", "tap", "config", "runtime", "telemetry"]),
+    ("archive", &["config", "runtime", "telemetry"]),
+    ("snapshot", &["archive", "store", "resolve", "config", "runtime", "telemetry"]),
+    ("api", &["snapshot", "store", "tap", "resolve", "config", "runtime", "telemetry"]),
 ];
 
 /// Third-party crates with one home.
 const HOMES: &[(&str, &[&str])] = &[
     ("libbpf_rs", &["daemon/capture/"]),
+    ("iced_x86", &["daemon/capture/tls/"]),
     ("redb", &["daemon/store/"]),
     ("axum", &["daemon/api/"]),
     ("sd_notify", &["daemon/runtime/"]),

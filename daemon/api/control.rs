@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{Caller, Role};
-use super::schema::{Doctor, Flow, NewToken, Status, TokenInfo};
+use super::schema::{Doctor, Flow, NewToken, RawCapture, Status, TlsDoctor, TokenInfo};
 use crate::engine::kfl::Filter;
 use crate::engine::model::{Entry, EntryId, Timestamp};
 use crate::store::{Grouping, Statistics, Topology};
@@ -37,10 +37,20 @@ pub trait Control: Send + Sync {
     fn dissection_enabled(&self) -> bool;
     /// Pauses or resumes dissection, and announces it on the tap.
     fn set_dissection(&self, enabled: bool) -> Result<(), ControlError>;
+    /// What raw capture holds and does.
+    fn raw_capture(&self) -> RawCapture {
+        RawCapture::default()
+    }
+    /// Switches raw capture, for good.
+    fn set_raw_capture(&self, _enabled: bool) -> Result<(), ControlError> {
+        Err(ControlError::Unavailable("there is no raw capture here".to_owned()))
+    }
     /// Live L4 connections.
     fn flows(&self) -> Vec<Flow>;
     /// Which mechanism does each job, and why not a better one.
     fn doctor(&self) -> Doctor;
+    /// What is seen of the TLS of processes, and what is not, and why.
+    fn tls(&self) -> TlsDoctor;
     /// All metrics in Prometheus' text format.
     fn metrics_text(&self) -> String;
 }

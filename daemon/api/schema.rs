@@ -196,6 +196,59 @@ pub struct Attempt {
     pub outcome: String,
 }
 
+/// `GET /api/v1/doctor/tls`: what is seen of the TLS of processes, and what is not, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsDoctor {
+    /// Whether every process that lived at the start has been looked at.
+    pub settled: bool,
+    /// Processes with TLS, by pid.
+    pub processes: Vec<TlsProcess>,
+}
+
+/// A process with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsProcess {
+    /// In the initial pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its libraries.
+    pub libraries: Vec<TlsUse>,
+    /// Why nothing can be seen, where that is known without a library; may be empty.
+    pub reason: String,
+    /// Bytes of plaintext seen that it read.
+    pub bytes_read: u64,
+    /// Bytes of plaintext seen that it wrote.
+    pub bytes_written: u64,
+    /// Chunks of plaintext, by what bound them to their connection: `in_call`, `descriptor`,
+    /// `nearby_transfer`, `unbound` when they were taken.
+    pub chunks: BTreeMap<String, u64>,
+}
+
+/// A TLS library in a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsUse {
+    /// `openssl`, `gnutls`, `go`, ...
+    pub library: String,
+    /// Its version; may be empty.
+    pub version: String,
+    /// The file, as the process sees it.
+    pub path: String,
+    /// How its functions were found: `symbols`, `line_table`; empty if they were not.
+    pub found_by: String,
+    /// Functions with probes.
+    pub functions: Vec<String>,
+    /// Probes sit on instructions that the kernel has to single-step, which slows the process more.
+    pub costly: bool,
+    /// Whether its plaintext can be seen.
+    pub attached: bool,
+    /// What cannot be seen, and why; may be empty.
+    pub reason: String,
+}
+
 /// One thing worth knowing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -240,8 +293,34 @@ pub struct Flow {
     pub started_at: String,
     /// When its last packet was seen, RFC 3339.
     pub last_seen_at: String,
+    /// What is known about its TLS; `null` for connections without.
+    pub tls: Option<FlowTls>,
     /// TCP metrics by name; durations in microseconds end in `_us`.
     pub tcp: BTreeMap<String, u64>,
+}
+
+/// What is known about the TLS of a connection. Texts are empty where a fact is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlowTls {
+    /// Server name that the client asked for.
+    pub sni: String,
+    /// Version in use: `TLS 1.3`.
+    pub version: String,
+    /// Cipher suite in use, by its IANA name.
+    pub cipher_suite: String,
+    /// Application protocol.
+    pub alpn: String,
+    /// JA4 fingerprint of the client's hello.
+    pub ja4: String,
+    /// The fatal alert that ended the handshake.
+    pub alert: String,
+    /// Plaintext of it was read.
+    pub decrypted: bool,
+    /// The stack at which it was read.
+    pub library: String,
+    /// How it was tied to the connection.
+    pub witness: String,
 }
 
 /// One end of a connection.
@@ -382,4 +461,148 @@ pub struct NewToken {
     /// The rest.
     #[serde(flatten)]
     pub info: TokenInfo,
+}
+
+/// `GET /api/v1/capture/raw`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawCapture {
+    /// Whether records are taken.
+    pub enabled: bool,
+    /// `recording`, `off`, `failed` or `stalled`.
+    pub state: String,
+    /// Why not, while they are not.
+    pub detail: String,
+    /// The node whose window this is.
+    pub node: String,
+    /// Moment of the oldest record, RFC 3339.
+    pub oldest: Option<String>,
+    /// Moment of the newest.
+    pub newest: Option<String>,
+    /// The same in milliseconds since 1970; 0 when nothing is kept.
+    pub oldest_ts: u64,
+    /// The same for the newest.
+    pub newest_ts: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Limit of bytes.
+    pub max_bytes: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Bytes written since the start of the daemon.
+    pub written_bytes: u64,
+    /// Records written since then.
+    pub written_records: u64,
+    /// Records lost since then.
+    pub dropped: u64,
+    /// Bytes written per second, over the last few seconds.
+    pub bytes_per_second: u64,
+    /// Names this run of the recorder.
+    pub session_id: String,
+}
+
+/// `GET /mcp/raw-capture`, in Kubeshark's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawState {
+    /// Whether records are taken.
+    pub enabled: bool,
+    /// Names this run of the recorder.
+    pub session_id: String,
+}
+
+/// `GET /mcp/data-boundaries`, in Kubeshark's shape: milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boundaries {
+    /// Of all nodes.
+    pub cluster: Boundary,
+    /// Of each.
+    pub nodes: Vec<NodeBoundary>,
+}
+
+/// A window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// Its beginning.
+    pub oldest_ts: u64,
+    /// Its end.
+    pub newest_ts: u64,
+}
+
+/// A node's window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeBoundary {
+    /// The node.
+    pub name: String,
+    /// Its beginning.
+    pub oldest_ts: u64,
+    /// Its end.
+    pub newest_ts: u64,
+}
+
+/// `GET /api/v1/snapshots`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SnapshotList {
+    /// Oldest first.
+    pub snapshots: Vec<SnapshotInfo>,
+    /// Bytes of all their segments; those in several snapshots count once.
+    pub used_bytes: u64,
+    /// Limit of that.
+    pub max_bytes: u64,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SnapshotInfo {
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub note: String,
+    /// Which calls it is about; empty for all.
+    pub kfl: String,
+    /// `capture` or `import`.
+    pub origin: String,
+    /// `ready` or `failed`.
+    pub state: String,
+    /// Why it failed.
+    pub reason: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// Beginning of the window, RFC 3339; none: all that there was.
+    pub from: Option<String>,
+    /// End of the window.
+    pub to: Option<String>,
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Files.
+    pub segments: u64,
+    /// What was made of it.
+    pub dissections: Vec<DissectionInfo>,
+}
+
+/// The making of a snapshot's entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DissectionInfo {
+    /// Its name.
+    pub name: String,
+    /// `pending`, `running`, `completed`, `cancelled` or `failed`.
+    pub state: String,
+    /// Per cent.
+    pub progress: u64,
+    /// Packets that were replayed.
+    pub packets: u64,
+    /// Bytes of segments that were read whole.
+    pub bytes: u64,
+    /// Entries made.
+    pub entries: u64,
+    /// Entries by protocol.
+    pub protocols: BTreeMap<String, u64>,
+    /// What went wrong or is missing.
+    pub errors: Vec<String>,
 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::api::schema::{
-    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, QueueStatus, RungStatus, StageStatus,
-    Status,
+    Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, FlowTls, QueueStatus, RawCapture,
+    RungStatus, StageStatus, Status, TlsDoctor, TlsProcess, TlsUse,
 };
 use crate::api::{Control, ControlError};
-use crate::capture::{Capture, JobReport, KernelCounters};
+use crate::archive::State;
+use crate::capture::{self, Capture, JobReport, KernelCounters};
 use crate::engine::model::{DropReason, NodeInfo, Stage, Timestamp};
 use crate::engine::shard::{self, FlowInfo};
 use crate::pipeline::Handle;
@@ -34,6 +35,7 @@ pub(super) struct Running {
     pub(super) tap: Tap,
     pub(super) store: Arc<Store>,
     pub(super) storing: bool,
+    pub(super) raw: super::raw::Asked,
     pub(super) metrics: Arc<Metrics>,
     /// What a start of this daemon found missing, besides capture: privileges, limits.
     pub(super) findings: Vec<Finding>,
@@ -42,7 +44,7 @@ pub(super) struct Running {
 impl Control for Running {
     fn status(&self) -> Status {
         let drops = self.drops();
-        let stages = vec![self.capture_stage(), self.pipeline_stage(), self.store_stage()];
+        let stages = vec![self.capture_stage(), self.pipeline_stage(), self.store_stage(), self.raw_stage()];
         let bad = stages.iter().filter(|stage| stage.state == "degraded").count() as u64;
         let lost: u64 = drops.iter().filter(|drop| is_loss(&drop.reason)).map(|drop| drop.count).sum();
         let message = match (bad, lost) {
@@ -91,6 +93,21 @@ impl Control for Running {
         Ok(())
     }
 
+    fn raw_capture(&self) -> RawCapture {
+        self.raw.shown()
+    }
+
+    fn set_raw_capture(&self, enabled: bool) -> Result<(), ControlError> {
+        let Some(archive) = &self.raw.archive else {
+            return Err(ControlError::Unavailable(self.raw.status().detail));
+        };
+        self.store
+            .set_setting(Setting::RawCapture, Some(if enabled { "true" } else { "false" }))
+            .map_err(|error| ControlError::Internal(error.to_string()))?;
+        archive.set_enabled(enabled);
+        Ok(())
+    }
+
     fn flows(&self) -> Vec<Flow> {
         self.pipeline.flows(FLOWS_PATIENCE).into_iter().map(|flow| self.shown(flow)).collect()
     }
@@ -124,6 +141,13 @@ impl Control for Running {
             jobs,
             findings,
         }
+    }
+
+    fn tls(&self) -> TlsDoctor {
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(capture) = capture.as_ref() else { return TlsDoctor::default() };
+        let processes = capture.tls_processes().into_iter().map(tls_process).collect();
+        TlsDoctor { settled: capture.has_seen_tls_of_all(), processes }
     }
 
     fn metrics_text(&self) -> String {
@@ -165,6 +189,9 @@ impl Running {
         drops.set(DropReason::PacketTruncated, counters.truncated);
         drops.set(DropReason::PacketUnreadable, counters.unreadable);
         drops.set(DropReason::SocketRingFull, counters.socket_ring_full);
+        drops.set(DropReason::TlsRingFull, counters.tls_ring_full);
+        drops.set(DropReason::TlsUnreadable, counters.tls_unreadable);
+        drops.set(DropReason::TlsOverBudget, counters.tls_over_budget);
         drops.set(DropReason::RecordMalformed, counters.malformed);
         self.metrics.set(Metric::CapturePackets, counters.captured + counters.truncated);
         self.metrics.set(Metric::CaptureBytes, counters.bytes);
@@ -180,6 +207,12 @@ impl Running {
         self.metrics.set(Metric::StreamSubscribers, self.tap.subscribers() as u64);
         self.metrics.set(Metric::StreamEntries, self.tap.delivered());
         self.metrics.set(Metric::ProcessResidentBytes, resident_bytes());
+        let raw = self.raw.status();
+        self.metrics.set(Metric::RawRecording, u64::from(raw.state == State::Recording));
+        self.metrics.set(Metric::RawBytes, raw.bytes);
+        self.metrics.set(Metric::RawSegments, raw.segments);
+        self.metrics.set(Metric::RawWrittenBytes, raw.written_bytes);
+        self.metrics.set(Metric::RawWrittenRecords, raw.written_records);
     }
 
     /// The rung of each capture job, for the metrics.
@@ -243,6 +276,10 @@ impl Running {
                 ("excluded_own", counters.excluded_own),
                 ("excluded_scope", counters.excluded_scope),
                 ("socket_events", counters.socket_events),
+                ("tls_calls", counters.tls_calls),
+                ("tls_bytes", counters.tls_bytes),
+                ("tls_chunks", counters.tls_chunks),
+                ("tls_disagreed", counters.tls_disagreed),
             ]),
         }
     }
@@ -256,6 +293,8 @@ impl Running {
             counters: numbers(&[
                 ("packets", self.metrics.get(Metric::PipelinePackets)),
                 ("connections", self.metrics.get(Metric::PipelineConnections)),
+                ("tls_pieces", self.metrics.get(Metric::PipelineTlsPieces)),
+                ("tls_disagreements", self.metrics.get(Metric::PipelineTlsDisagreements)),
                 ("entries", self.metrics.get(Metric::PipelineEntries)),
             ]),
         }
@@ -281,6 +320,30 @@ impl Running {
                 ("committed_seq", stats.committed_seq),
                 ("trimmed_entries", stats.trimmed_entries),
                 ("damaged_blocks", stats.damaged_blocks),
+            ]),
+        }
+    }
+
+    fn raw_stage(&self) -> StageStatus {
+        let status = self.raw.status();
+        StageStatus {
+            name: "raw".to_string(),
+            state: match status.state {
+                State::Recording => "ok",
+                State::Off => "off",
+                State::Failed | State::Stalled => "degraded",
+            }
+            .to_string(),
+            detail: status.detail,
+            counters: numbers(&[
+                ("segments", status.segments),
+                ("bytes", status.bytes),
+                ("max_bytes", status.max_bytes),
+                ("packets", status.packets),
+                ("written_bytes", status.written_bytes),
+                ("written_records", status.written_records),
+                ("dropped", status.dropped),
+                ("bytes_per_second", status.rate),
             ]),
         }
     }
@@ -311,6 +374,7 @@ impl Running {
             server: self.end(&flow.server, flow.to_client),
             started_at: clock::rfc3339(flow.first_seen),
             last_seen_at: clock::rfc3339(flow.last_seen),
+            tls: flow.tls.map(shown_tls),
             tcp,
         }
     }
@@ -335,6 +399,20 @@ impl Running {
     }
 }
 
+fn shown_tls(tls: shard::FlowTls) -> FlowTls {
+    FlowTls {
+        sni: tls.sni.to_string(),
+        version: tls.version.to_string(),
+        cipher_suite: tls.cipher_suite.to_string(),
+        alpn: tls.alpn.to_string(),
+        ja4: tls.ja4.to_string(),
+        alert: tls.alert.unwrap_or_default().to_string(),
+        decrypted: tls.decrypted,
+        library: tls.library.unwrap_or_default().to_string(),
+        witness: tls.witness.unwrap_or_default().to_string(),
+    }
+}
+
 /// Resident memory of this process; the rings are mapped twice, so their pages count twice. 0 if `/proc`
 /// does not tell.
 fn resident_bytes() -> u64 {
@@ -345,17 +423,28 @@ fn resident_bytes() -> u64 {
 
 /// Reasons that are a choice and no loss.
 fn is_loss(reason: &str) -> bool {
-    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole")
+    !matches!(
+        reason,
+        "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole" | "tls_unrouted"
+    )
 }
 
 fn advice_for(reason: &str) -> &'static str {
     match reason {
         "ring_full" => "raise capture.ring-size, or leave more out with capture.exclude",
         "socket_ring_full" => "raise capture.socket-ring-size",
+        "tls_ring_full" => "raise tls.ring-size, or leave more out with capture.exclude",
+        "tls_over_budget" => "raise tls.max-message if whole messages are wanted",
         "shard_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
         "connection_limit" => "raise dissection.max-connections",
         "subscriber_slow" => "use a narrower filter, or read faster",
+        "raw_queue_full" => "put store.path on a faster disk, or stop raw capture with capture.raw = false",
+        "raw_failed" => "free space on the disk of store.path; `remora status` has the disk's own words",
         "store_failed" => "free space on the disk of store.path; the log has the disk's own words",
+        "tls_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
+        "tls_unbound" | "tls_unrouted" | "tls_disagreement" | "tls_held_limit" => {
+            "see docs/tls.md for how plaintext is tied to connections"
+        }
         _ => "see docs/architecture.md for what it means",
     }
 }
@@ -401,6 +490,37 @@ fn diagnosis(job: &JobReport) -> DoctorJob {
         mechanism: job.mechanism.clone(),
         attempts: at_work.chain(missing).map(|(mechanism, outcome)| Attempt { mechanism, outcome }).collect(),
         advice,
+    }
+}
+
+fn tls_process(process: capture::TlsProcess) -> TlsProcess {
+    let seen = process.seen;
+    TlsProcess {
+        pid: process.pid,
+        name: process.name,
+        libraries: process.libraries.into_iter().map(tls_use).collect(),
+        reason: process.reason,
+        bytes_read: seen.bytes_read,
+        bytes_written: seen.bytes_written,
+        chunks: numbers(&[
+            ("in_call", seen.in_call),
+            ("descriptor", seen.descriptor),
+            ("nearby_transfer", seen.nearby_transfer),
+            ("unbound", seen.unbound),
+        ]),
+    }
+}
+
+fn tls_use(used: capture::TlsUse) -> TlsUse {
+    TlsUse {
+        library: used.library.name().to_string(),
+        version: used.version,
+        path: used.path,
+        found_by: used.found_by.to_string(),
+        functions: used.functions,
+        costly: used.is_costly,
+        attached: used.attached,
+        reason: used.reason,
     }
 }
 

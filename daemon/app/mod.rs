@@ -7,6 +7,7 @@
 mod control;
 mod history;
 mod node;
+mod raw;
 mod reload;
 mod signals;
 
@@ -19,6 +20,7 @@ use compact_str::format_compact;
 
 use crate::api::schema::Finding;
 use crate::api::{self, Access, Api, History, Server};
+use crate::archive::Feed;
 use crate::capture::{Capture, CaptureConfig};
 use crate::config::{Config, Sources};
 use crate::engine::model::{CaptureSource, NodeInfo};
@@ -26,12 +28,14 @@ use crate::host::Inspector;
 use crate::pipeline::{Pipeline, PipelineConfig, Sinks};
 use crate::resolve::Directory;
 use crate::runtime::{self, Capacity, Shutdown, activation, clock, notify, privileges};
+use crate::snapshot::{Library, LibraryConfig};
 use crate::store::{Setting, Store, StoreConfig};
 use crate::tap::{Tap, TapConfig};
 use crate::telemetry::{Drops, Family, Metric, Metrics};
 
 use control::Running;
 use history::{NoHistory, StoredHistory, StoredTokens};
+use raw::Raw;
 
 /// Threads that serve the API and evaluate subscribers' filters.
 const API_THREADS: usize = 2;
@@ -41,6 +45,9 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a shard may take to answer before the watchdog is left unfed.
 const LIVENESS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Directory of the snapshots below that of the store, and so on the disk of the raw segments.
+const SNAPSHOTS: &str = "snapshots";
 
 /// Smallest useful item of a queue, bytes: derives the bound in items from the bound in bytes.
 const MIN_ITEM_BYTES: usize = 128;
@@ -56,6 +63,7 @@ pub struct App {
     running: Arc<Running>,
     capture: Arc<Mutex<Option<Capture>>>,
     pipeline: Pipeline,
+    raw: Raw,
     shutdown: Shutdown,
 }
 
@@ -86,8 +94,10 @@ impl App {
         };
         let node = Arc::new(node::info(&config.node.name));
         let directory = Arc::new(Directory::new(Inspector::default()));
+        let raw = Raw::start(&config, &store, &node, &directory, &drops);
+        let feeds = [raw.feed(), raw.feed()];
         let (pipeline, packets, sockets) =
-            start_pipeline(&config, &store, &tap, &directory, &metrics, &node, &shutdown)?;
+            start_pipeline(&config, &store, &tap, &directory, feeds, &metrics, &node, &shutdown)?;
         let own: Vec<_> = server.descriptors().collect();
         let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
         let capture = Arc::new(Mutex::new(Some(capture)));
@@ -100,11 +110,15 @@ impl App {
             tap: tap.clone(),
             store: Arc::clone(&store),
             storing: config.store.enabled,
+            raw: raw.asked.clone(),
             metrics: Arc::clone(&metrics),
             findings: findings(&held),
         });
         for queue in pipeline.handle().queues() {
             metrics.observe_queue(queue.clone());
+        }
+        if let Some(archive) = &raw.asked.archive {
+            metrics.observe_queue(archive.probe());
         }
         let watched = Arc::downgrade(&running);
         metrics.observe(move |_, observed| {
@@ -113,12 +127,12 @@ impl App {
             }
         });
         let api = Arc::new(build_api(&config, &running, &store, tap, metrics));
-        Ok(Self { config, sources, tokio, server, api, running, capture, pipeline, shutdown })
+        Ok(Self { config, sources, tokio, server, api, running, capture, pipeline, raw, shutdown })
     }
 
     /// Serves until a signal, then drains.
     pub fn run(self) -> Result<()> {
-        let Self { config, sources, tokio, server, api, running, capture, pipeline, shutdown } = self;
+        let Self { config, sources, tokio, server, api, running, capture, pipeline, raw, shutdown } = self;
         let reload = reload::Reload::new(config.clone(), sources, Arc::clone(&capture), &running);
         tokio.spawn(signals::watch(shutdown.clone(), reload));
         announce(&server.addresses());
@@ -138,6 +152,9 @@ impl App {
                 "not everything was delivered within {:?}; raise node.drain-timeout",
                 config.node.drain_timeout.0
             );
+        }
+        if !raw.stop(config.node.drain_timeout.0) {
+            tracing::warn!("the last raw segment is left open; the next start completes it");
         }
         api_shutdown.trigger("the pipeline is drained");
         // An error here is a panic of the server's task, which was logged where it happened.
@@ -179,11 +196,13 @@ fn announce(addresses: &[String]) {
     tracing::info!(addresses = addresses.join(" "), "serving");
 }
 
+#[expect(clippy::too_many_arguments, reason = "called once, with what was just built")]
 fn start_pipeline(
     config: &Config,
     store: &Arc<Store>,
     tap: &Tap,
     directory: &Arc<Directory>,
+    raw: [Option<Feed>; 2],
     metrics: &Arc<Metrics>,
     node: &Arc<NodeInfo>,
     shutdown: &Shutdown,
@@ -210,6 +229,7 @@ fn start_pipeline(
         directory: Arc::clone(directory),
         tap: tap.clone(),
         store: writer,
+        raw,
         last_seq: store.last_seq(),
         drops: Arc::clone(metrics.drops()),
         metrics: Arc::clone(metrics),
@@ -228,7 +248,19 @@ fn build_api(
         if config.store.enabled { Arc::new(StoredHistory(store.reader())) } else { Arc::new(NoHistory) };
     let tokens = Arc::new(StoredTokens(Arc::clone(store)));
     let access = Access::new(access_config(config));
-    Api::new(Arc::<Running>::clone(running), history, tokens, tap, metrics, access)
+    let api = Api::new(Arc::<Running>::clone(running), history, tokens, tap, metrics, access);
+    let library = LibraryConfig {
+        path: config.store.path.join(SNAPSHOTS),
+        max_bytes: config.capture.snapshot_size.0,
+        limits: Arc::new(config.dissection.limits()),
+    };
+    match Library::open(library, Arc::clone(store), running.raw.archive.clone()) {
+        Ok(library) => api.with_snapshots(library, |reader| Arc::new(StoredHistory(reader))),
+        Err(error) => {
+            tracing::error!("snapshots are not available: {error}");
+            api
+        }
+    }
 }
 
 fn capacity(bytes: usize) -> Capacity {
@@ -252,6 +284,9 @@ fn capture_config(config: &Config) -> Result<CaptureConfig> {
     Ok(CaptureConfig {
         ring_bytes: bytes(config.capture.ring_size),
         socket_ring_bytes: bytes(config.capture.socket_ring_size),
+        tls: config.tls.enabled,
+        tls_ring_bytes: bytes(config.tls.ring_size),
+        tls_message_bytes: bytes(config.tls.max_message),
         scope: reload::scope(&config.capture)?,
         own_pid: std::process::id(),
     })

@@ -59,6 +59,9 @@ impl Reload {
             capture.set_scope(&scope)?;
         }
         self.running.store.set_limits(super::store_limits(&new));
+        if let Some(archive) = &self.running.raw.archive {
+            archive.set_limits(new.capture.raw_size.0, new.capture.raw_age());
+        }
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let later = needs_restart(&present, &new);
         *present = new;
@@ -74,6 +77,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen", old.listen != new.listen),
         ("access", old.access != new.access),
         ("capture ring sizes", rings(old) != rings(new)),
+        ("tls", old.tls != new.tls),
+        ("capture.raw", old.capture.raw != new.capture.raw),
         ("dissection", old.dissection != new.dissection),
         ("store.enabled or store.path", places(old) != places(new)),
         ("stream", old.stream != new.stream),

@@ -44,6 +44,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// `[capture]`
     pub capture: CaptureConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
     /// `[dissection]`
     pub dissection: DissectionConfig,
     /// `[store]`
@@ -114,10 +116,25 @@ pub struct CaptureConfig {
     pub ring_size: ByteSize,
     /// Size of the ring for socket and process events.
     pub socket_ring_size: ByteSize,
+    /// Whether all of it is kept on disk as well, unless that was switched while running.
+    pub raw: bool,
+    /// Disk space for that.
+    pub raw_size: ByteSize,
+    /// Limit of its age; zero for none.
+    pub raw_age: Period,
+    /// Disk space for snapshots, which are kept until they are deleted.
+    pub snapshot_size: ByteSize,
     /// Capture only what fits each list here that is not empty.
     pub include: ScopeConfig,
     /// Capture nothing that fits any list here.
     pub exclude: ScopeConfig,
+}
+
+impl CaptureConfig {
+    /// The age limit of raw capture, if there is one.
+    pub fn raw_age(&self) -> Option<Duration> {
+        (!self.raw_age.0.is_zero()).then_some(self.raw_age.0)
+    }
 }
 
 /// What a packet can be recognised by.
@@ -129,6 +146,17 @@ pub struct ScopeConfig {
     pub ports: Vec<u16>,
     /// Networks of either address.
     pub networks: Vec<Network>,
+}
+
+/// How plaintext is taken of TLS libraries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsConfig {
+    /// Whether it is.
+    pub enabled: bool,
+    /// Size of the ring for plaintext.
+    pub ring_size: ByteSize,
+    /// Most bytes taken of one read or write.
+    pub max_message: ByteSize,
 }
 
 /// How packets become entries.
@@ -253,9 +281,19 @@ impl Default for CaptureConfig {
         Self {
             ring_size: ByteSize::mib(32),
             socket_ring_size: ByteSize::mib(4),
+            raw: true,
+            raw_size: ByteSize::mib(1024),
+            raw_age: Period::seconds(24 * 3600),
+            snapshot_size: ByteSize::mib(10 << 10),
             include: ScopeConfig::default(),
             exclude: ScopeConfig::default(),
         }
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self { enabled: true, ring_size: ByteSize::mib(16), max_message: ByteSize::mib(2) }
     }
 }
 

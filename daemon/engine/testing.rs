@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::model::{AddrPort, Hook, Packet, SocketCookie, SocketTuple, Timestamp};
+use crate::model::{
+    AddrPort, Hook, Packet, ProcessKey, SocketCookie, SocketTuple, Timestamp, TlsChunk, TlsEvent, TlsLibrary,
+    TlsSession, TlsWitness,
+};
 use crate::wire::TcpFlags;
 
 /// No flag but ACK.
@@ -228,5 +231,69 @@ impl Talk {
         packets.extend(self.segment(false, FIN_ACK, b""));
         packets.extend(self.segment(true, ACK, b""));
         packets
+    }
+}
+
+/// A session of a TLS library whose probes show it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    pub(crate) session: TlsSession,
+    pub(crate) socket: Option<(SocketCookie, TlsWitness)>,
+    pub(crate) from_start: bool,
+    /// Bytes written and read so far.
+    pub(crate) offsets: [u64; 2],
+}
+
+impl Tls {
+    /// A session that is seen from its start; its calls do their I/O on the socket with this cookie.
+    pub(crate) fn new(handle: u64, cookie: u64) -> Self {
+        let process = ProcessKey { pid: 7, started: 1 };
+        Self {
+            session: TlsSession { process, handle, generation: 0 },
+            socket: Some((SocketCookie(cookie), TlsWitness::InCall)),
+            from_start: true,
+            offsets: [0, 0],
+        }
+    }
+
+    /// The same, not tied to a socket.
+    pub(crate) fn unbound(handle: u64) -> Self {
+        Self { socket: None, ..Self::new(handle, 0) }
+    }
+
+    /// The application writes.
+    pub(crate) fn writes(&mut self, at: Timestamp, text: &[u8]) -> TlsEvent {
+        self.chunk(Hook::Egress, at, text)
+    }
+
+    /// The application reads.
+    pub(crate) fn reads(&mut self, at: Timestamp, text: &[u8]) -> TlsEvent {
+        self.chunk(Hook::Ingress, at, text)
+    }
+
+    /// The socket becomes known.
+    pub(crate) fn bound(&self, at: Timestamp, cookie: u64, witness: TlsWitness) -> TlsEvent {
+        TlsEvent::Bound { at, session: self.session, cookie: SocketCookie(cookie), witness }
+    }
+
+    /// The library frees it.
+    pub(crate) fn closed(&self, at: Timestamp) -> TlsEvent {
+        TlsEvent::Closed { at, session: self.session }
+    }
+
+    fn chunk(&mut self, hook: Hook, at: Timestamp, text: &[u8]) -> TlsEvent {
+        let offset = &mut self.offsets[usize::from(hook == Hook::Ingress)];
+        let chunk = TlsChunk {
+            at,
+            session: self.session,
+            library: TlsLibrary::OpenSsl,
+            hook,
+            offset: *offset,
+            from_start: self.from_start,
+            socket: self.socket,
+            data: Bytes::copy_from_slice(text),
+        };
+        *offset += text.len() as u64;
+        TlsEvent::Data(chunk)
     }
 }

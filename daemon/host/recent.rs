@@ -68,6 +68,11 @@ impl<K: Eq + Hash, V> RecentMap<K, V> {
         self.young.remove(key).or(old)
     }
 
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.young.iter().chain(&self.old)
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()

@@ -7,6 +7,8 @@
 //!                                                              store thread <-- store queue
 //! ```
 //!
+//! Both sinks hand every record to raw capture as well, before anything else happens to it.
+//!
 //! Every queue is bounded in bytes and drops the newest work, counted under its reason.
 //! Invariant: no parsing, no storage format, no HTTP here; a busy stage never blocks the one before it.
 
@@ -25,6 +27,7 @@ use remora_engine::limits::Limits;
 use remora_engine::model::{CaptureSource, NodeInfo};
 use remora_engine::shard::{FlowInfo, ShardContext};
 
+use crate::archive::Feed;
 use crate::resolve::Directory;
 use crate::runtime::{Capacity, Depth, Probe, Shutdown};
 use crate::store;
@@ -66,6 +69,8 @@ pub struct Sinks {
     pub tap: Tap,
     /// Persistent entries; `None` when storing is switched off.
     pub store: Option<store::Writer>,
+    /// Raw capture: one feed for packets, one for sockets; `None` where it does not run.
+    pub raw: [Option<Feed>; 2],
     /// Number of the last entry of earlier runs.
     pub last_seq: u64,
     /// Loss counters.
@@ -130,9 +135,15 @@ impl Pipeline {
             &mut threads,
             &mut queues,
         )?;
-        let (packets, events) =
-            PacketSink::new(&config.limits, control.senders(), Arc::clone(&sinks.drops), sinks.metrics);
-        let sockets = SocketSink::new(sinks.directory, events, sinks.drops, shutdown.clone());
+        let [raw_packets, raw_sockets] = sinks.raw;
+        let (packets, events) = PacketSink::new(
+            &config.limits,
+            control.senders(),
+            raw_packets,
+            Arc::clone(&sinks.drops),
+            sinks.metrics,
+        );
+        let sockets = SocketSink::new(sinks.directory, events, raw_sockets, sinks.drops, shutdown.clone());
         let handle = Handle { shards: Arc::new(control), queues: Arc::new(queues) };
         Ok((Self { handle, threads }, packets, sockets))
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use remora_engine::flow::RoutedPacket;
+use remora_engine::flow::{RoutedPacket, RoutedTls};
 use remora_engine::limits::Limits;
 use remora_engine::model::{DropReason, Entry, Timestamp};
 use remora_engine::shard::{FlowInfo, Shard, ShardContext, Sink};
@@ -28,11 +28,12 @@ const ASK_WEIGHT: usize = 64;
 
 /// Work for a shard. Nearly all of it is packets, so boxing the large variant would cost an allocation
 /// per packet to save memory for a few requests.
-#[expect(clippy::large_enum_variant, reason = "see above")]
 #[derive(Debug)]
 pub(super) enum ShardInput {
     /// A packet of one of its connections.
     Packet(RoutedPacket),
+    /// Plaintext of one of its connections.
+    Tls(RoutedTls),
     /// Switch dissection.
     Dissecting(bool),
     /// Show that the thread makes progress.
@@ -155,6 +156,7 @@ impl Worker {
                         latest = packet.packet.at;
                         self.shard.packet(packet, &mut self.out);
                     }
+                    ShardInput::Tls(routed) => self.shard.tls(routed, &mut self.out),
                     ShardInput::Ping(reply) => drop(reply.try_send(())),
                     ShardInput::Dissecting(on) => self.shard.set_dissecting(on),
                     // Whoever asked may have stopped waiting.

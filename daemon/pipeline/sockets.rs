@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use remora_engine::model::{Record, SocketEvent, Timestamp};
 
+use crate::archive::Feed;
 use crate::capture;
 use crate::resolve::Directory;
 use crate::runtime::{Sender, Shutdown};
@@ -17,6 +18,7 @@ const EVENT_WEIGHT: usize = 128;
 pub struct SocketSink {
     directory: Arc<Directory>,
     router: Sender<SocketEvent>,
+    raw: Option<Feed>,
     drops: Arc<Drops>,
     shutdown: Shutdown,
 }
@@ -25,10 +27,11 @@ impl SocketSink {
     pub(super) fn new(
         directory: Arc<Directory>,
         router: Sender<SocketEvent>,
+        raw: Option<Feed>,
         drops: Arc<Drops>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { directory, router, drops, shutdown }
+        Self { directory, router, raw, drops, shutdown }
     }
 }
 
@@ -37,7 +40,12 @@ impl capture::Sink for SocketSink {
         if self.shutdown.is_triggered() {
             return;
         }
-        self.directory.apply(&record);
+        let described = self.directory.apply(&record);
+        if let Some(raw) = &mut self.raw {
+            raw.record(&record);
+            // Nobody can ask the host later.
+            described.into_iter().for_each(|event| raw.record(&Record::Process(event)));
+        }
         match record {
             Record::Socket(event @ (SocketEvent::State { .. } | SocketEvent::Destroyed { .. })) => {
                 // The router works without: it only guesses roles and frees memory sooner with them.
@@ -49,6 +57,9 @@ impl capture::Sink for SocketSink {
     }
 
     fn flush(&mut self, now: Timestamp) {
+        if let Some(raw) = &mut self.raw {
+            raw.flush();
+        }
         self.directory.expire(now);
     }
 }

@@ -125,6 +125,21 @@ impl Sockets {
         owner.map(|(_, process)| process)
     }
 
+    /// The owners of all sockets that live, with what says so. A socket without its own has its listener's.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (SocketCookie, OwnerEvidence, ProcessKey)> {
+        self.known.iter().filter(|(_, socket)| !socket.is_destroyed).filter_map(|(cookie, socket)| {
+            let inherited =
+                || self.known.peek(&socket.listener?)?.owner.map(|(_, key)| (OwnerEvidence::Create, key));
+            let (evidence, key) = socket.owner.or_else(inherited)?;
+            Some((*cookie, evidence, key))
+        })
+    }
+
+    /// What listens: network namespace, address, socket.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (u32, AddrPort, SocketCookie)> {
+        self.listeners.iter().map(|((netns, local), cookie)| (*netns, *local, *cookie))
+    }
+
     /// Whether nothing better is to be expected soon: someone was seen transferring data on the socket,
     /// or it has ended. Who accepted it may have handed it on, so that is not enough.
     pub(super) fn is_settled(&self, cookie: SocketCookie) -> bool {

@@ -14,7 +14,7 @@ use super::bytes::{
 };
 use crate::engine::model::{
     AddrPort, CaptureInfo, CaptureSource, ConnectionId, Entry, EntryError, EntryId, ErrorKind, Map, NodeInfo,
-    Peer, Process, ProtocolKey, SocketCookie, Timestamp, Timing, Value,
+    Peer, Process, ProtocolKey, SocketCookie, Timestamp, Timing, TlsInfo, Value,
 };
 
 /// Lists and maps within each other that an entry may have. Bounds the recursion of both directions;
@@ -52,6 +52,8 @@ const SAME_METHOD: u8 = 16;
 const SAME_PATH: u8 = 32;
 /// The response tree has `status` and it is the entry's.
 const SAME_STATUS: u8 = 64;
+/// Facts about its TLS follow.
+const TLS_INFO: u8 = 128;
 
 #[derive(Default)]
 struct Writer<'e> {
@@ -63,6 +65,8 @@ struct Writer<'e> {
     // By address: entries share what `resolve` found once.
     processes: HashMap<*const Process, u64>,
     process_bytes: Vec<u8>,
+    // By address, as processes.
+    tls_infos: HashMap<*const TlsInfo, u64>,
     rows: Vec<u8>,
     last_start: u64,
     last_seq: u64,
@@ -118,7 +122,21 @@ impl<'e> Writer<'e> {
             let events = rmp_serde::to_vec_named(&entry.events).map_err(|error| error.to_string())?;
             put_bytes(&mut row, &events);
         }
+        if let Some(info) = &entry.tls_info {
+            self.tls(&mut row, info)?;
+        }
         self.rows = row;
+        Ok(())
+    }
+
+    /// The entries of a connection share these facts: they are written with the first one.
+    fn tls(&mut self, row: &mut Vec<u8>, info: &Arc<TlsInfo>) -> Result<(), String> {
+        let next = self.tls_infos.len() as u64;
+        let number = *self.tls_infos.entry(Arc::as_ptr(info)).or_insert(next);
+        put_number(row, number);
+        if number == next {
+            put_bytes(row, &rmp_serde::to_vec_named(&**info).map_err(|error| error.to_string())?);
+        }
         Ok(())
     }
 
@@ -238,6 +256,7 @@ fn flags(entry: &Entry) -> u8 {
         | bit(entry.tls, TLS)
         | bit(entry.error.is_some(), ERROR)
         | bit(!entry.events.is_empty(), EVENTS)
+        | bit(entry.tls_info.is_some(), TLS_INFO)
         | bit(text(&entry.request, "method", &entry.method), SAME_METHOD)
         | bit(text(&entry.request, "path", &entry.summary), SAME_PATH)
         | bit(entry.response.get("status").and_then(Value::as_int) == Some(entry.status), SAME_STATUS)
@@ -278,6 +297,7 @@ pub(super) struct Rows<'a> {
     ids: HashMap<u64, Arc<str>>,
     nodes: Vec<Arc<NodeInfo>>,
     processes: Vec<Arc<Process>>,
+    tls_infos: Vec<Arc<TlsInfo>>,
     last_start: u64,
     last_seq: u64,
     heads: usize,
@@ -297,6 +317,7 @@ impl<'a> Rows<'a> {
             ids: HashMap::new(),
             nodes: Vec::new(),
             processes: Vec::new(),
+            tls_infos: Vec::new(),
             last_start: 0,
             last_seq: 0,
             heads: 0,
@@ -410,6 +431,7 @@ impl<'a> Rows<'a> {
         } else {
             Vec::new()
         };
+        let tls_info = if flags & TLS_INFO != 0 { Some(self.tls()?) } else { None };
         let (request, response) =
             if stubs { stubs_of(flags, &method, &summary, status) } else { (Value::Null, Value::Null) };
         let entry = Entry {
@@ -421,6 +443,7 @@ impl<'a> Rows<'a> {
             dst,
             outgoing: flags & OUTGOING != 0,
             tls: flags & TLS != 0,
+            tls_info,
             timing,
             method,
             summary,
@@ -435,6 +458,15 @@ impl<'a> Rows<'a> {
             capture,
         };
         Ok(Light { entry, heads })
+    }
+
+    fn tls(&mut self) -> Result<Arc<TlsInfo>, Damage> {
+        let number = self.cursor.size()?;
+        if number == self.tls_infos.len() {
+            let info = rmp_serde::from_slice(self.cursor.prefixed()?);
+            self.tls_infos.push(Arc::new(info.map_err(|_| "its facts about TLS do not decode")?));
+        }
+        self.tls_infos.get(number).map(Arc::clone).ok_or("facts about TLS have no such number")
     }
 
     fn error(&mut self) -> Result<EntryError, Damage> {

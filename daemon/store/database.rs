@@ -47,6 +47,8 @@ pub(super) const IDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("en
 pub(super) const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
 /// Setting -> value.
 pub(super) const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
+/// Snapshot id -> document.
+pub(super) const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
 
 pub(super) const META_SCHEMA: &str = "schema";
 pub(super) const META_LAST_SEQ: &str = "last_seq";
@@ -315,6 +317,7 @@ fn prepare(database: &Database, path: &Path) -> Result<(), StoreError> {
         for table in [BLOCKS, BODIES, ZONES, IDS, TOKENS] {
             txn.open_table(table).map_err(StoreError::failed(failed))?;
         }
+        txn.open_table(SNAPSHOTS).map_err(StoreError::failed(failed))?;
         txn.open_table(SETTINGS).map_err(StoreError::failed(failed))?;
     }
     txn.commit().map_err(StoreError::failed(failed))

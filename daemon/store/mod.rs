@@ -20,6 +20,7 @@ mod latency;
 mod reader;
 mod search;
 mod settings;
+mod snapshots;
 mod statistics;
 mod tail;
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub enum Setting {
     DissectionPaused,
     /// The capture scope set at run time, as its API wrote it.
     CaptureScope,
+    /// Whether raw capture is on: `true` or `false`.
+    RawCapture,
 }
 
 impl Setting {
@@ -17,6 +19,7 @@ impl Setting {
         match self {
             Self::DissectionPaused => "dissection-paused",
             Self::CaptureScope => "capture-scope",
+            Self::RawCapture => "raw-capture",
         }
     }
 }

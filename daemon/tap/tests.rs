@@ -24,6 +24,7 @@ fn entry(seq: u64, status: i64) -> Arc<Entry> {
         dst: peer(2),
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing::default(),
         method: "GET".into(),
         summary: "/".into(),

@@ -53,6 +53,10 @@ metrics! {
     CaptureSocketEvents, "remora_capture_socket_events_total", Counter, "Socket and process events handed over by the kernel";
     PipelinePackets, "remora_pipeline_packets_total", Counter, "Packets that reached a shard";
     PipelineConnections, "remora_pipeline_connections", Gauge, "Connections in the flow tables";
+    PipelineTlsPieces, "remora_pipeline_tls_pieces_total", Counter, "Pieces of TLS plaintext that were tied to a connection";
+    PipelineTlsSessions, "remora_pipeline_tls_sessions", Gauge, "Sessions of TLS libraries that are remembered";
+    PipelineTlsHeldBytes, "remora_pipeline_tls_held_bytes", Gauge, "Bytes of TLS plaintext that wait for their connection to be known";
+    PipelineTlsDisagreements, "remora_pipeline_tls_disagreements_total", Counter, "Evidence that named another socket for a TLS session than the one believed";
     PipelineEntries, "remora_pipeline_entries_total", Counter, "Entries made by the dissectors";
     PipelinePaused, "remora_pipeline_paused", Gauge, "1 while dissection is paused";
     StoreEntries, "remora_store_entries", Gauge, "Entries that can be read back";
@@ -62,6 +66,11 @@ metrics! {
     StoreCommitNanos, "remora_store_commit_nanoseconds_total", Counter, "Time spent in durable commits, nanoseconds";
     StoreFileBytes, "remora_store_file_bytes", Gauge, "Size of the entry database, bytes";
     StoreDegraded, "remora_store_degraded", Gauge, "1 while the disk refuses entries";
+    RawRecording, "remora_raw_recording", Gauge, "1 while raw capture reaches the disk";
+    RawBytes, "remora_raw_bytes", Gauge, "Size of all raw segments, bytes";
+    RawSegments, "remora_raw_segments", Gauge, "Raw segments on disk";
+    RawWrittenBytes, "remora_raw_written_bytes_total", Counter, "Bytes written to raw segments";
+    RawWrittenRecords, "remora_raw_written_records_total", Counter, "Packets and events written to raw segments";
     StreamSubscribers, "remora_stream_subscribers", Gauge, "Live stream subscribers";
     StreamEntries, "remora_stream_entries_total", Counter, "Entries delivered to subscribers";
     ApiConnections, "remora_api_connections", Gauge, "Open API connections";

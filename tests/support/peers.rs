@@ -36,13 +36,28 @@ impl Nginx {
         Self::start_in(None, "127.0.0.1", free_port(), locations)
     }
 
+    /// The same with HTTP/2 in clear text: this nginx then speaks nothing else on the port.
+    pub(crate) fn start_h2(locations: &str) -> Self {
+        Self::start_with(None, "127.0.0.1", free_port(), ("http2", locations))
+    }
+
     /// Serves on `address:port`, in a namespace if one is given.
     pub(crate) fn start_in(netns: Option<&Netns>, address: &str, port: u16, locations: &str) -> Self {
+        Self::start_with(netns, address, port, ("", locations))
+    }
+
+    fn start_with(
+        netns: Option<&Netns>,
+        address: &str,
+        port: u16,
+        (listen, locations): (&str, &str),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         std::fs::create_dir_all(dir.path().join("html")).expect("html");
         std::fs::write(dir.path().join("html/index.html"), "hello from nginx\n").expect("index");
         let config = dir.path().join("nginx.conf");
-        std::fs::write(&config, configuration(dir.path(), address, port, locations)).expect("nginx.conf");
+        std::fs::write(&config, configuration(dir.path(), address, port, listen, locations))
+            .expect("nginx.conf");
         let mut command = netns.map_or_else(|| Command::new("nginx"), |netns| netns.command("nginx"));
         let mut child = command
             .arg("-p")
@@ -92,7 +107,7 @@ impl Drop for Nginx {
     }
 }
 
-fn configuration(dir: &std::path::Path, address: &str, port: u16, locations: &str) -> String {
+fn configuration(dir: &std::path::Path, address: &str, port: u16, listen: &str, locations: &str) -> String {
     let dir = dir.display();
     format!(
         "daemon off; user root; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log;
@@ -103,7 +118,7 @@ http {{
   access_log off; client_max_body_size 64m; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
   fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
   keepalive_requests 100000; keepalive_timeout 300s;
-  server {{ listen {address}:{port} backlog=16384; root {dir}/html; {locations} }}
+  server {{ listen {address}:{port} {listen} backlog=16384; root {dir}/html; {locations} }}
 }}
 "
     )

@@ -39,6 +39,7 @@ pub(super) struct PageQuery {
     limit: Option<usize>,
     before: Option<u64>,
     view: Option<String>,
+    snapshot: Option<String>,
 }
 
 pub(super) async fn list(
@@ -53,7 +54,10 @@ pub(super) async fn list(
     let most = filter.limit().map_or(MAX_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT).min(most);
     let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
-    let body = blocking(move || page_json(&*api.history, &filter, query.before, limit, &look));
+    let body = blocking(move || {
+        let history = api.history_of(query.snapshot.as_deref())?;
+        page_json(&*history, &filter, query.before, limit, &look)
+    });
     Ok(json(body.await??))
 }
 
@@ -103,6 +107,7 @@ fn page_json(
 pub(super) struct OneQuery {
     view: Option<String>,
     q: Option<String>,
+    snapshot: Option<String>,
 }
 
 pub(super) async fn one(
@@ -118,7 +123,11 @@ pub(super) async fn one(
     let filter = api.parse(&text).map_err(|error| Fault::bad_request(error.to_string()))?;
     let look = Look::new(shape, hides_secrets(caller.role)).redacting(&filter);
     let wanted = parse_id(&id)?;
-    let found = blocking(move || api.history.get(&wanted)).await??;
+    let found = blocking(move || {
+        let history = api.history_of(query.snapshot.as_deref())?;
+        history.get(&wanted).map_err(Fault::from)
+    });
+    let found = found.await??;
     let entry =
         found.ok_or_else(|| Fault::not_found(format!("there is no entry {id}; it may have been trimmed")))?;
     Ok(json(format!("{{\"success\":true,\"data\":{},\"error\":null}}", look.write(&entry))))

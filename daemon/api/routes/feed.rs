@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::Api;
-use crate::api::control::{ControlError, Span, Stored, Stretch};
+use crate::api::control::{ControlError, History, Span, Stored, Stretch};
 use crate::engine::kfl::Filter;
 use crate::engine::model::Timestamp;
 use crate::tap::{Item, Notice, Observed, Stream, Subscription, TapError};
@@ -59,6 +59,10 @@ pub(super) enum FeedError {
 /// The entries of one reader.
 pub(super) struct Feed {
     api: Arc<Api>,
+    history: Arc<dyn History>,
+    /// The entries of a snapshot: nothing happens after them.
+    is_frozen: bool,
+    has_ended: bool,
     filter: Filter,
     notices: bool,
     ready: VecDeque<Item>,
@@ -83,9 +87,30 @@ impl Feed {
         filter: Filter,
         start: Start,
         notices: bool,
+        frozen: Option<Arc<dyn History>>,
     ) -> Result<Self, FeedError> {
-        let (ready, stream) = (VecDeque::new(), None);
-        let mut feed = Self { api, filter, notices, ready, replay: None, stream, given: 0 };
+        let is_frozen = frozen.is_some();
+        let mut feed = Self {
+            history: frozen.unwrap_or_else(|| Arc::clone(&api.history)),
+            is_frozen,
+            has_ended: false,
+            api,
+            filter,
+            notices,
+            ready: VecDeque::new(),
+            replay: None,
+            stream: None,
+            given: 0,
+        };
+        if is_frozen {
+            let (next, since) = match start {
+                Start::Now => (0, Timestamp::ZERO),
+                Start::Seq(seq) => (seq, Timestamp::ZERO),
+                Start::Moment(moment) => (0, moment),
+            };
+            feed.replay = Some(Replay { next, since, work: None, edge: None });
+            return Ok(feed);
+        }
         let (mut next, since) = match start {
             Start::Now => (None, Timestamp::ZERO),
             Start::Seq(seq) => (Some(seq), Timestamp::ZERO),
@@ -102,7 +127,7 @@ impl Feed {
             });
             next = Some(0);
         }
-        match (next, feed.api.history.newest_seq()) {
+        match (next, feed.history.newest_seq()) {
             (None, _) => feed.go_live()?,
             (Some(next), Ok(_)) => feed.replay = Some(Replay { next, since, work: None, edge: None }),
             // Who can be told gets at least what happens from now on.
@@ -124,7 +149,7 @@ impl Feed {
             if let Some(item) = self.try_next() {
                 return Ok(Some(item));
             }
-            if self.is_over() {
+            if self.is_over() || self.has_ended {
                 return Ok(None);
             }
             match (&mut self.replay, &mut self.stream) {
@@ -166,7 +191,16 @@ impl Feed {
             stretch.found.into_iter().for_each(|found| self.take(found));
             return Ok(());
         }
-        let readable = self.api.history.newest_seq()?;
+        let readable = self.history.newest_seq()?;
+        if self.is_frozen {
+            if replay.next > readable {
+                self.replay = None;
+                self.has_ended = true;
+            } else {
+                self.read_until(readable);
+            }
+            return Ok(());
+        }
         match replay.edge {
             None if readable >= replay.next.saturating_add(CLOSE) => self.read_until(readable),
             None => self.subscribe()?,
@@ -186,11 +220,10 @@ impl Feed {
     fn read_until(&mut self, until: u64) {
         let Some(replay) = &mut self.replay else { return };
         let span = Span { from: replay.next, until, since: replay.since };
-        let (api, filter) = (Arc::clone(&self.api), self.filter.clone());
+        let (api, history, filter) = (Arc::clone(&self.api), Arc::clone(&self.history), self.filter.clone());
         // Few at a time, whoever asks: a stretch costs memory and a core.
         replay.work = Some(tokio::spawn(async move {
             let _place = api.replays.acquire().await;
-            let history = Arc::clone(&api.history);
             let done = tokio::task::spawn_blocking(move || history.oldest_first(&filter, span)).await;
             done.unwrap_or_else(|error| Err(ControlError::Internal(format!("reading broke off: {error}"))))
         }));

@@ -30,6 +30,7 @@ pub(super) struct MapQuery {
     from: Option<String>,
     to: Option<String>,
     limit: Option<usize>,
+    snapshot: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -71,7 +72,11 @@ pub(super) async fn map(
     let text = query.kfl.or(query.q).unwrap_or_default();
     let scope = scope(&api, &text, query.from.as_deref(), query.to.as_deref())?;
     let limit = query.limit.unwrap_or(DEFAULT_EDGES).min(MAX_LISTED);
-    let gathered = blocking(move || api.history.topology(scope)).await??;
+    let gathered = blocking(move || {
+        let history = api.history_of(query.snapshot.as_deref())?;
+        history.topology(scope).map_err(Fault::from)
+    });
+    let gathered = gathered.await??;
     Ok(enveloped(answer(gathered, limit)))
 }
 

@@ -1,11 +1,15 @@
 //! The routes, by role, and what they share.
 
 mod control;
+mod documents;
 mod entries;
 mod feed;
 mod map;
+mod mcp_snapshots;
 mod pages;
 mod query;
+mod raw;
+mod snapshots;
 mod sse;
 mod stats;
 mod stream;
@@ -20,7 +24,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
@@ -34,6 +38,8 @@ use super::throttle::Throttle;
 use crate::engine::kfl;
 use crate::engine::model::Timestamp;
 use crate::runtime::{Shutdown, clock};
+use crate::snapshot::Library;
+use crate::store::Reader;
 use crate::tap::Tap;
 use crate::telemetry::Metrics;
 
@@ -56,6 +62,7 @@ pub struct Api {
     pub(super) started: Timestamp,
     /// Places for streams that read their history.
     pub(super) replays: Semaphore,
+    pub(super) snapshots: Option<snapshots::Snapshots>,
 }
 
 impl Api {
@@ -79,7 +86,14 @@ impl Api {
             throttle: Throttle::default(),
             started: clock::now(),
             replays: Semaphore::new(MAX_REPLAYS),
+            snapshots: None,
         }
+    }
+
+    /// Adds snapshots; `history` makes a history of the entries of one.
+    pub fn with_snapshots(mut self, library: Arc<Library>, history: fn(Reader) -> Arc<dyn History>) -> Self {
+        self.snapshots = Some(snapshots::Snapshots { library, history });
+        self
     }
 
     /// Sets the macros that filters may use, at start and on reload.
@@ -148,25 +162,55 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/v1/stream", get(sse::stream))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
+        .route("/api/v1/export", get(documents::export))
         .route("/api/v1/stats", get(stats::stats))
         .route("/api/v1/map", get(map::map))
         .route("/api/v1/flows", get(control::flows))
         .route("/api/v1/status", get(control::status))
         .route("/api/v1/doctor", get(control::doctor))
+        .route("/api/v1/doctor/tls", get(control::tls))
         .route("/metrics", get(control::metrics))
         .route("/mcp/dissection", get(control::dissection))
+        .route("/api/v1/capture/raw", get(raw::show))
+        .route("/mcp/raw-capture", get(raw::state))
+        .route("/mcp/data-boundaries", get(raw::boundaries))
+        .route("/api/v1/snapshots", get(snapshots::list))
+        .route("/api/v1/snapshots/{name}", get(snapshots::show))
+        .route("/api/v1/snapshots/{name}/dissections/{dissection}", get(snapshots::dissection))
+        .route("/mcp/snapshots", get(mcp_snapshots::list))
+        .route("/mcp/snapshots/{name}", get(mcp_snapshots::show))
+        .route("/mcp/databases", get(mcp_snapshots::databases))
+        .route("/mcp/dissections", get(mcp_snapshots::dissections))
+        .route("/mcp/dissections/{snapshot}/{name}", get(mcp_snapshots::dissection))
 }
 
 fn operator() -> Router<Arc<Api>> {
     Router::new()
         .route("/mcp/dissection/enable", post(control::enable))
         .route("/mcp/dissection/disable", post(control::disable))
+        .route("/api/v1/snapshots", post(snapshots::create))
+        .route("/api/v1/snapshots/{name}", patch(snapshots::change).delete(snapshots::delete))
+        .route("/api/v1/snapshots/{name}/pcap", get(snapshots::pcap))
+        .route("/api/v1/pcap", get(snapshots::raw_pcap))
+        .route("/api/v1/snapshots/{name}/dissections", post(snapshots::dissect))
+        .route("/api/v1/snapshots/{name}/dissections/{dissection}", delete(snapshots::delete_dissection))
+        .route("/api/v1/snapshots/{name}/dissections/{dissection}/stop", post(snapshots::stop_dissection))
+        // Capture files have any size; they are never in memory as a whole.
+        .route("/api/v1/snapshots/import", post(snapshots::import).layer(DefaultBodyLimit::disable()))
+        .route("/mcp/snapshots", post(mcp_snapshots::create))
+        .route("/mcp/snapshots/{name}", delete(mcp_snapshots::delete))
+        .route("/mcp/snapshots/{name}/pcap", get(snapshots::pcap))
+        .route("/mcp/dissections", post(mcp_snapshots::dissect))
+        .route("/mcp/dissections/{snapshot}/{name}", delete(mcp_snapshots::delete_dissection))
+        .route("/mcp/dissections/{snapshot}/{name}/stop", post(mcp_snapshots::stop))
+        .route("/api/v1/capture/raw/start", post(raw::start))
+        .route("/api/v1/capture/raw/stop", post(raw::stop))
 }
 
 fn admin() -> Router<Arc<Api>> {
     Router::new()
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/api/v1/tokens/{id}", axum::routing::delete(tokens::revoke))
+        .route("/api/v1/tokens/{id}", delete(tokens::revoke))
 }
 
 /// The envelope around an answer.

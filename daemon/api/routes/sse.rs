@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::feed::{Feed, FeedError, Start};
 use super::wanted::{Format, StreamQuery};
-use super::{Api, Lifetime};
+use super::{Api, Lifetime, blocking};
 use crate::api::access::{Caller, hides_secrets};
 use crate::api::fault::Fault;
 use crate::tap::{Item, Look};
@@ -50,10 +50,18 @@ pub(super) async fn stream(
     let filter = filter.map_err(|error| Fault::bad_request(error.to_string()))?;
     let look = wanted.look(&filter);
     let start = last_event(&headers)?.map_or(wanted.start, |last| Start::Seq(last.saturating_add(1)));
-    let feed = Feed::open(Arc::clone(&api), filter, start, wanted.notices).map_err(|error| match error {
-        FeedError::History(error) => Fault::from(error),
-        FeedError::Tap(error) => Fault::unavailable(error.to_string()),
-    })?;
+    let frozen = match wanted.snapshot.clone() {
+        Some(name) => {
+            let api = Arc::clone(&api);
+            Some(blocking(move || api.history_of(Some(&name))).await??)
+        }
+        None => None,
+    };
+    let feed =
+        Feed::open(Arc::clone(&api), filter, start, wanted.notices, frozen).map_err(|error| match error {
+            FeedError::History(error) => Fault::from(error),
+            FeedError::Tap(error) => Fault::unavailable(error.to_string()),
+        })?;
     let (sender, receiver) = mpsc::channel(CHUNKS);
     tokio::spawn(Sending { feed, look, sender, lifetime }.run());
     let chunks = futures_util::stream::unfold(receiver, |mut receiver: mpsc::Receiver<Bytes>| async {
@@ -104,7 +112,9 @@ impl Sending {
             match item {
                 Err(_) => chunk.push_str(": still here\n\n"),
                 Ok(Ok(Some(item))) => self.gather(item, &mut chunk),
-                Ok(Ok(None)) => return self.end("the filter's limit() is reached").await,
+                Ok(Ok(None)) => {
+                    return self.end("that was all: the snapshot or the filter's limit() ends here").await;
+                }
                 Ok(Err(error)) => return self.end(&error.to_string()).await,
             }
         }

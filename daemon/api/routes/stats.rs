@@ -36,6 +36,7 @@ pub(super) struct StatsQuery {
     from: Option<String>,
     to: Option<String>,
     limit: Option<usize>,
+    snapshot: Option<String>,
 }
 
 /// What was counted of some calls.
@@ -122,7 +123,11 @@ pub(super) async fn stats(
     let names = by.iter().map(|reader| reader.name().to_owned()).collect();
     let (from, to) = (scope.from, scope.to);
     let grouping = Grouping { by, interval };
-    let gathered = blocking(move || api.history.statistics(scope, grouping)).await??;
+    let gathered = blocking(move || {
+        let history = api.history_of(query.snapshot.as_deref())?;
+        history.statistics(scope, grouping).map_err(Fault::from)
+    });
+    let gathered = gathered.await??;
     Ok(enveloped(answer(gathered, (from, to), names, interval, limit)))
 }
 

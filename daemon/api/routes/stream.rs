@@ -19,7 +19,7 @@ use super::feed::{Feed, FeedError, Start};
 use super::wanted::{Format, StreamQuery, Wanted};
 use super::{Api, Lifetime};
 use crate::api::access::{Caller, hides_secrets};
-use crate::api::control::ControlError;
+use crate::api::control::{ControlError, History};
 use crate::api::fault::Fault;
 use crate::tap::{Item, Look, Shape};
 
@@ -126,7 +126,7 @@ impl Client {
         let started = match (&wanted, filter) {
             (Err(reason), _) => Err(policy(reason.clone())),
             (Ok(wanted), Some(text)) => self.subscribe(&text, wanted),
-            (Ok(_), None) => Ok(()),
+            (Ok(wanted), None) => self.frozen(wanted).map(drop),
         };
         let ending = match (started, wanted) {
             (Ok(()), Ok(wanted)) => self.serve(wanted).await,
@@ -156,9 +156,10 @@ impl Client {
                 Event::Shutdown => Err(Ending::Close(close_code::AWAY, "the daemon is stopping".to_owned())),
                 Event::Item(Ok(Some(item))) => self.write(item).await,
                 Event::Item(Err(error)) => Err(failed(&error)),
-                Event::Item(Ok(None)) => {
-                    Err(Ending::Close(close_code::NORMAL, "the filter's limit() is reached".to_owned()))
-                }
+                Event::Item(Ok(None)) => Err(Ending::Close(
+                    close_code::NORMAL,
+                    "that was all: the snapshot or the filter's limit() ends here".to_owned(),
+                )),
             };
             if let Err(ending) = done {
                 return ending;
@@ -184,11 +185,18 @@ impl Client {
         }
     }
 
+    /// The entries of the snapshot that was asked for, if one was.
+    fn frozen(&self, wanted: &Wanted) -> Result<Option<Arc<dyn History>>, Ending> {
+        let Some(name) = &wanted.snapshot else { return Ok(None) };
+        self.api.history_of(Some(name)).map(Some).map_err(|fault| policy(fault.to_string()))
+    }
+
     /// Starts streaming what matches, or replaces the filter.
     fn subscribe(&mut self, text: &str, wanted: &Wanted) -> Result<(), Ending> {
         let filter = self.api.parse(text).map_err(|error| policy(error.short()))?;
         let look = wanted.look(&filter);
-        let feed = Feed::open(Arc::clone(&self.api), filter, wanted.start, wanted.notices);
+        let frozen = self.frozen(wanted)?;
+        let feed = Feed::open(Arc::clone(&self.api), filter, wanted.start, wanted.notices, frozen);
         let feed = feed.map_err(|error| failed(&error))?;
         self.live = Some(Live { feed, look, format: wanted.format });
         Ok(())

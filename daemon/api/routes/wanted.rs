@@ -42,6 +42,8 @@ pub(super) struct Wanted {
     pub(super) start: Start,
     pub(super) notices: bool,
     pub(super) format: Format,
+    /// Whose entries; the live ones without.
+    pub(super) snapshot: Option<String>,
     shape: Shape,
     hide_secrets: bool,
     projection: Option<Arc<Projection>>,
@@ -64,9 +66,6 @@ impl StreamQuery {
 
     /// Understands the rest; an error is a sentence for the caller.
     pub(super) fn understand(&self, shape: Shape, hide_secrets: bool) -> Result<Wanted, String> {
-        if let Some(name) = self.snapshot.as_deref().filter(|name| !name.is_empty()) {
-            return Err(format!("snapshot {name:?} is not available: this daemon has no snapshots yet"));
-        }
         let notices = self.notices.as_deref();
         let format = match self.format.as_deref() {
             None | Some("json") => Format::Json,
@@ -81,6 +80,7 @@ impl StreamQuery {
             start: self.from.as_deref().map_or(Ok(Start::Now), start)?,
             notices: notices.is_some_and(|value| value != "0" && value != "false"),
             format,
+            snapshot: self.snapshot.clone().filter(|name| !name.is_empty()),
             shape,
             hide_secrets,
             projection: projection.transpose().map_err(|error| error.to_string())?.map(Arc::new),

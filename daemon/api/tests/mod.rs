@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::schema::{Doctor, Flow, FlowEnd, NewToken, Status, TokenInfo};
+use super::schema::{Doctor, Flow, FlowEnd, NewToken, Status, TlsDoctor, TlsProcess, TokenInfo};
 use super::*;
 use crate::engine::kfl::Filter;
 use crate::engine::model::{
@@ -56,6 +56,7 @@ pub(super) fn entry(seq: u64, path: &str, status: i64) -> Arc<Entry> {
         dst: Peer { addr: AddrPort::new("10.0.0.2".parse().unwrap(), 80), ..Peer::default() },
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing {
             request_start: Timestamp(1_700_000_000_000_000_000),
             response_end: Timestamp(1_700_000_000_005_000_000),
@@ -112,6 +113,11 @@ impl Control for Fake {
 
     fn doctor(&self) -> Doctor {
         Doctor { healthy: true, summary: "all jobs by their best mechanism".to_owned(), ..Doctor::default() }
+    }
+
+    fn tls(&self) -> TlsDoctor {
+        let process = TlsProcess { pid: 7, name: "nginx".to_owned(), ..TlsProcess::default() };
+        TlsDoctor { settled: true, processes: vec![process] }
     }
 
     fn metrics_text(&self) -> String {

@@ -277,7 +277,7 @@ async fn parameters_that_mean_nothing_close_the_stream_and_say_which() {
         ("from=yesterday", "yesterday"),
         ("fields=seq,respones", "respones"),
         ("format=xml", "xml"),
-        ("snapshot=monday", "not available"),
+        ("snapshot=monday", "keeps no snapshots"),
     ] {
         let mut socket = connect(&served, &format!("/api/wsFull?{query}")).await;
         let (code, reason) = closed(&mut socket).await;

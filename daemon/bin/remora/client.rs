@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use remora::api::schema::{Envelope, ErrorBody};
 use serde::de::DeserializeOwned;
@@ -27,6 +28,9 @@ use crate::failure::Failure;
 
 /// Where Debian, and most others by a link, keep the trusted certificates.
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Bytes of a file that are sent at once.
+const UPLOAD_PIECE: usize = 256 << 10;
 
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
@@ -99,6 +103,68 @@ impl Client {
             _ended = connection.as_mut() => exchange.await?,
         };
         if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) }
+    }
+
+    /// Writes an answer to a file as it comes, however long it is. Returns its length.
+    pub(crate) async fn download(&self, path: &str, to: &mut dyn std::io::Write) -> Result<u64, Failure> {
+        let mut response = self.send("GET", path, Full::new(Bytes::new())).await?;
+        let mut len = 0;
+        while let Some(frame) = response.body_mut().frame().await {
+            let frame = frame.map_err(|error| Failure::Io(std::io::Error::other(error)))?;
+            if let Ok(data) = frame.into_data() {
+                to.write_all(&data)?;
+                len += data.len() as u64;
+            }
+        }
+        Ok(len)
+    }
+
+    /// Sends a file as it is read and returns the `data` of the answer.
+    pub(crate) async fn upload<T: DeserializeOwned>(&self, path: &str, file: &Path) -> Result<T, Failure> {
+        let file = std::fs::File::open(file)?;
+        let pieces = futures_util::stream::unfold(file, |mut file| async move {
+            let mut piece = vec![0; UPLOAD_PIECE];
+            let read = std::io::Read::read(&mut file, &mut piece);
+            match read {
+                Ok(0) => None,
+                Ok(len) => {
+                    piece.truncate(len);
+                    Some((Ok(Frame::data(Bytes::from(piece))), file))
+                }
+                Err(error) => Some((Err(error), file)),
+            }
+        });
+        let response = self.send("POST", path, StreamBody::new(Box::pin(pieces))).await?;
+        let bytes = response.into_body().collect().await;
+        let bytes = bytes.map_err(|error| Failure::Io(std::io::Error::other(error)))?.to_bytes();
+        let envelope: Envelope<T> =
+            serde_json::from_slice(&bytes).map_err(|error| Failure::Answer(error.to_string()))?;
+        envelope.data.ok_or_else(|| Failure::Answer("it has no data".to_owned()))
+    }
+
+    /// The head of an answer; its body comes as it is read.
+    async fn send<B>(&self, method: &str, path: &str, body: B) -> Result<Response<Incoming>, Failure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut request = Request::builder().method(method).uri(path).header("host", self.host());
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body).map_err(|error| Failure::Answer(error.to_string()))?;
+        let failed = |error: hyper::Error| Failure::Io(std::io::Error::other(error));
+        let io = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(failed)?;
+        // Ends with the answer, or with the error that reading it reports.
+        let _detached = tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(failed)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = response.into_body().collect().await.map_err(failed)?.to_bytes();
+        Err(refused(status, &bytes))
     }
 
     /// Opens a stream of entries.

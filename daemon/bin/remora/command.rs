@@ -76,6 +76,13 @@ pub(crate) enum Command {
         When the connection is lost it is made again, and goes on where it was."
     )]
     Tail(TailOptions),
+    /// Show the calls in a capture file; needs no daemon and no privileges
+    #[command(
+        after_help = "Reads pcap and pcapng files of tcpdump, tshark and Remora, also compressed with gzip or zstd.\n\n\
+        Examples:\n  remora dissect incident.pcapng 'response.status >= 500'\n  \
+        tcpdump -i any -w - port 80 | remora dissect - --json"
+    )]
+    Dissect(DissectOptions),
     /// Show calls that were kept, newest first
     #[command(
         after_help = "Examples:\n  remora entries --limit 20\n  remora entries 'response.status == 404'\n  \
@@ -105,7 +112,10 @@ pub(crate) enum Command {
     /// Show what runs, and what was lost
     Status,
     /// Explain what is seen, what is not, and what to do about it
-    Doctor,
+    Doctor {
+        #[command(subcommand)]
+        about: Option<DoctorCommand>,
+    },
     /// Pause or resume dissection; connections are counted all the time
     Dissection {
         #[command(subcommand)]
@@ -115,6 +125,15 @@ pub(crate) enum Command {
     Token {
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Keep windows of what was captured, dissect them later, exchange them as files
+    #[command(
+        after_help = "Examples:\n  remora snapshot create incident --duration 15m\n  remora snapshot dissect incident\n  \
+        remora entries --snapshot incident 'response.status >= 500'\n  remora snapshot export incident incident.pcapng"
+    )]
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
     },
     /// Help with filters
     Kfl {
@@ -140,6 +159,9 @@ pub(crate) struct TailOptions {
     /// Begin in the past: a moment (2026-11-21T12:00:00Z), milliseconds since 1970, or an entry's seq
     #[arg(long, value_name = "WHEN")]
     pub(crate) from: Option<String>,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION, from the first to the last
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// End after this many
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -152,6 +174,18 @@ pub(crate) struct TailOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DissectOptions {
+    /// The file; `-` is the standard input
+    pub(crate) file: PathBuf,
+    /// Which calls; all without
+    #[arg(value_name = "KFL")]
+    pub(crate) filter: Option<String>,
+    /// End after this many
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EntriesOptions {
     /// Which calls; all without
     #[arg(value_name = "KFL")]
@@ -159,6 +193,9 @@ pub(crate) struct EntriesOptions {
     /// How many
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     pub(crate) limit: u64,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// Only older ones than this cursor, which the page before ended with
     #[arg(long, value_name = "CURSOR")]
     pub(crate) before: Option<u64>,
@@ -225,6 +262,12 @@ pub(crate) struct MapOptions {
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Per process: its TLS libraries, what is seen of them, and why not more
+    Tls,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum DissectionCommand {
     /// Stop making entries; connections are still counted
     Pause,
@@ -255,6 +298,92 @@ pub(crate) enum TokenCommand {
         /// Its id or name
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Keep a window of raw capture until it is deleted; costs next to nothing
+    Create(CreateOptions),
+    /// List snapshots
+    List,
+    /// Show one with its dissections
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Give one another name
+    Rename {
+        /// Its name
+        name: String,
+        /// Its new name
+        to: String,
+    },
+    /// Make the entries of one, and wait for them
+    Dissect {
+        /// Its name
+        name: String,
+        /// What the dissection is called; numbered without
+        #[arg(long = "as", value_name = "NAME")]
+        dissection: Option<String>,
+        /// Do not wait
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Write the packets of one to a file for other programs
+    Export(ExportOptions),
+    /// Make a snapshot of a pcap or pcapng file, also compressed
+    Import {
+        /// What the snapshot is called
+        name: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// Delete one with all that was made of it
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateOptions {
+    /// What it is called
+    pub(crate) name: String,
+    /// Length of the window up to its end: 15m, 1h; everything that is kept without
+    #[arg(long)]
+    pub(crate) duration: Option<String>,
+    /// Beginning: 15m (ago), 2026-03-14T22:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// End; now without
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Which calls it is about: its dissections hold no others
+    #[arg(long, value_name = "KFL")]
+    pub(crate) kfl: Option<String>,
+    /// For people
+    #[arg(long)]
+    pub(crate) note: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// Its name
+    pub(crate) name: String,
+    /// Where to; `-` is the standard output
+    pub(crate) file: PathBuf,
+    /// pcapng has owners, plaintext and events as well; pcap has the packets alone
+    #[arg(long, default_value = "pcapng", value_parser = ["pcapng", "pcap"])]
+    pub(crate) format: String,
+    /// Only connections with a call that matches
+    #[arg(long, value_name = "KFL")]
+    pub(crate) kfl: Option<String>,
+    /// Only packets from here on: 15m (ago), 2026-03-14T22:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only packets before this
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

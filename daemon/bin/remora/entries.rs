@@ -19,7 +19,9 @@ pub(crate) async fn list(
 ) -> Result<(), Failure> {
     let filter = options.filter.clone().unwrap_or_default();
     let before = options.before.map(|before| format!("&before={before}")).unwrap_or_default();
-    let path = format!("/api/v1/entries?limit={}&kfl={}{before}", options.limit, encode(&filter));
+    let snapshot = options.snapshot.as_deref().map(|name| format!("&snapshot={}", encode(name)));
+    let snapshot = snapshot.unwrap_or_default();
+    let path = format!("/api/v1/entries?limit={}&kfl={}{before}{snapshot}", options.limit, encode(&filter));
     let page: Json = client.data("GET", &path, None).await?;
     let entries = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     for entry in entries {

@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     #[error("the daemon's answer was not understood: {0}; are `remora` and `remorad` of the same version?")]
     Answer(String),
     #[error(transparent)]
+    File(#[from] remora::snapshot::FileError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
@@ -70,6 +72,8 @@ impl Failure {
                 _ => Code::Unavailable,
             },
             Self::Filter(_) => Code::Data,
+            Self::File(remora::snapshot::FileError::Content { .. }) => Code::Data,
+            Self::File(_) => Code::Io,
             Self::Answer(_) => Code::Software,
             Self::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Code::Ok,
             Self::Io(_) => Code::Io,

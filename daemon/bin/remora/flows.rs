@@ -1,11 +1,14 @@
 //! `remora flows`: live connections.
 
-use remora::api::schema::{Flow, FlowEnd, Flows};
+use remora::api::schema::{Flow, FlowEnd, FlowTls, Flows};
 
 use crate::client::{Client, encode};
 use crate::command::FlowsOptions;
 use crate::failure::Failure;
 use crate::paint::{bytes, safe};
+
+/// The application of a connection of which only the encrypted side is known.
+const ENCRYPTED: &str = "tlsx";
 
 pub(crate) async fn run(client: &Client, options: &FlowsOptions, json: bool) -> Result<(), Failure> {
     let answer: Flows = client.data("GET", &path(options), None).await?;
@@ -22,7 +25,7 @@ pub(crate) async fn run(client: &Client, options: &FlowsOptions, json: bool) -> 
         return Ok(());
     }
     println!(
-        "{:<6} {:<12} {:<38} {:<38} {:>10} {:>10} {:>9}",
+        "{:<6} {:<12} {:<38} {:<38} {:>10} {:>10} {:>9}  TLS",
         "PROTO", "STATE", "CLIENT", "SERVER", "SENT", "RECEIVED", "RTT"
     );
     for flow in &answer.flows {
@@ -54,15 +57,23 @@ fn line(flow: &Flow) -> String {
     let rtt = flow.tcp.get("handshake_rtt_us").filter(|rtt| **rtt > 0);
     let rtt = rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt}us"));
     format!(
-        "{:<6} {:<12} {:<38} {:<38} {:>10} {:>10} {:>9}",
-        safe(protocol),
+        "{:<6} {:<12} {:<38} {:<38} {:>10} {:>10} {:>9}  {}",
+        safe(if protocol == ENCRYPTED { "tls" } else { protocol }),
         safe(&flow.state),
         end(&flow.client),
         end(&flow.server),
         bytes(flow.client.bytes),
         bytes(flow.server.bytes),
         rtt,
+        flow.tls.as_ref().map_or_else(|| "-".to_owned(), tls),
     )
+}
+
+/// Version and server name, and whether Remora reads it in clear text.
+fn tls(tls: &FlowTls) -> String {
+    let access = if tls.decrypted { format!("read at {}", tls.library) } else { "encrypted".to_owned() };
+    let parts = [&tls.version, &tls.sni, &access, &tls.alert].map(|part| safe(part));
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn end(end: &FlowEnd) -> String {

@@ -4,6 +4,7 @@
 
 mod client;
 mod command;
+mod dissect;
 mod doctor;
 mod entries;
 mod failure;
@@ -12,6 +13,7 @@ mod flows;
 mod line;
 mod map;
 mod paint;
+mod snapshot;
 mod stats;
 mod status;
 mod table;
@@ -23,11 +25,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use client::Client;
-use command::{Arguments, Command, DissectionCommand};
+use command::{Arguments, Command, DissectionCommand, DoctorCommand};
 use failure::Failure;
 use paint::Paint;
 
 fn main() -> ExitCode {
+    end_quietly_without_reader();
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -40,6 +43,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// `println!` panics when nobody reads any more, as `head` does after its lines: that is no failure.
+fn end_quietly_without_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}
+
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
         Command::Completions { shell } => {
@@ -49,6 +64,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Man => {
             clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Dissect(options) => {
+            dissect::run(options, arguments.json, Paint::new(arguments.color))?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -64,11 +83,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Stats(options) => stats::run(&client, &options, json, paint).await?,
         Command::Map(options) => map::run(&client, &options, json, paint).await?,
         Command::Status => return status::run(&client, json, paint).await,
-        Command::Doctor => return doctor::run(&client, json, paint).await,
+        Command::Doctor { about: None } => return doctor::run(&client, json, paint).await,
+        Command::Doctor { about: Some(DoctorCommand::Tls) } => doctor::tls(&client, json, paint).await?,
         Command::Dissection { command } => dissection(&client, command, json).await?,
         Command::Token { command } => tokens::run(&client, command, json).await?,
+        Command::Snapshot { command } => snapshot::run(&client, command, json, paint).await?,
         Command::Kfl { command } => return filter::run(&client, command, json, paint).await,
-        Command::Completions { .. } | Command::Man => {}
+        Command::Dissect(_) | Command::Completions { .. } | Command::Man => {}
     }
     Ok(ExitCode::SUCCESS)
 }

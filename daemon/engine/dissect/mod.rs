@@ -8,10 +8,18 @@
 //! [`Progress::Desync`], never a panic, and never more memory than `limits` says.
 
 mod backlog;
+#[cfg(test)]
+pub(crate) mod conversation;
+pub mod dns;
+pub mod graphql;
+pub mod grpc;
 mod http;
 pub mod http1;
+pub mod http2;
 pub mod registry;
 pub mod session;
+pub mod tls;
+pub mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -22,12 +30,16 @@ pub use session::Session;
 use compact_str::CompactString;
 
 use crate::limits::Limits;
-use crate::model::{Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, Value};
+use crate::model::{
+    Direction, Entry, EntryError, EntryEvent, Field, L4, NameFact, ProtocolKey, Timestamp, Timing,
+    TlsHandshake, Value,
+};
 
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// All bytes of this direction that were not consumed yet: what was left and what is new.
+    /// All bytes of this direction that were not consumed yet: what was left and what is new. Of
+    /// datagrams exactly one, whole; nothing of it is offered again.
     Bytes(&'a [u8]),
     /// So many bytes of this direction are missing for good; buffered bytes before it were offered.
     Gap(u64),
@@ -203,6 +215,11 @@ pub trait Dissector: Send + std::fmt::Debug {
 
     /// Too much waits in `direction`: the next input of it may not be answered with [`Progress::Wait`].
     fn unblock(&mut self, _direction: Direction) {}
+
+    /// What a TLS handshake said, and whether nothing can be added to it. Only TLS itself has it.
+    fn handshake(&self) -> Option<(&TlsHandshake, bool)> {
+        None
+    }
 }
 
 /// How a protocol is shown; the common protocol object of Kubeshark's entries.
@@ -236,12 +253,15 @@ pub struct ProtocolInfo {
     pub priority: u8,
 }
 
+/// Hands what an entry teaches about the names of addresses to the second argument.
+pub type Teach = fn(&Entry, &mut dyn FnMut(NameFact));
+
 /// One protocol: the only thing that the rest of the system knows of its folder.
 #[derive(Debug)]
 pub struct Protocol {
     /// Shown forms; the first is the default one.
     pub infos: &'static [ProtocolInfo],
-    /// What it rides on.
+    /// What it rides on; empty: it is found inside the calls of another protocol (see `http::refine`).
     pub over: &'static [Carrier],
     /// Bounded look at the first bytes.
     pub probe: fn(&Peek<'_>) -> Verdict,
@@ -255,6 +275,8 @@ pub struct Protocol {
     pub payloads: &'static [&'static str],
     /// What a detail view shows, in order.
     pub sections: &'static [Section],
+    /// Tells what an entry of it teaches about the names of addresses.
+    pub names: Option<Teach>,
 }
 
 /// KFL paths whose comparison with the shown text selects like entries; empty: the column has none.

@@ -201,7 +201,7 @@ fn a_response_without_a_request_waits_only_so_long_and_only_so_much() {
 #[test]
 fn unknown_bytes_at_the_start_end_the_search_early() {
     let mut rig = Rig::new(true);
-    rig.feed(ToServer, b"\x16\x03\x01\x02\x00", 1);
+    rig.feed(ToServer, b"\xff\x03\x01\x02\x00", 1);
     assert!(rig.session.is_done());
 }
 

@@ -1,8 +1,10 @@
-//! Gives each packet its connection, pairs the two ends of a local one, and ages connections out.
+//! Gives packets and TLS plaintext their connection, pairs the two ends of a local one, and ages
+//! connections out.
 //!
 //! Invariant: one connection, one id, one shard, whichever of its (at most two) sockets showed the
 //! packet; two connections that share a tuple at the same time never share an id.
 
+mod binder;
 mod fingerprint;
 mod link;
 mod listeners;
@@ -14,6 +16,7 @@ mod window;
 use crate::model::{ConnectionId, Direction, DropReason, Packet};
 use crate::wire::Headers;
 
+pub use binder::{Binder, Bound, RoutedTls, TlsNews};
 pub use metrics::{TcpMetrics, TcpReport};
 pub use router::{Router, RouterConfig};
 pub use table::LruTable;
@@ -39,6 +42,17 @@ pub enum Routed {
     },
     /// Was left out; the caller counts it.
     Dropped(DropReason),
+}
+
+/// Where the packets of a connected socket go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketPlace {
+    /// The connection that the socket is an end of.
+    pub connection: ConnectionId,
+    /// The connection's shard.
+    pub shard: usize,
+    /// [`CLIENT_VANTAGE`] or [`SERVER_VANTAGE`].
+    pub vantage: u8,
 }
 
 /// How far a segment is believed.

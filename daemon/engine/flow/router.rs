@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::fingerprint::{Fingerprints, Sighting, datagram_digest};
 use super::link::{Link, VantagePoint};
 use super::listeners::Listeners;
-use super::{CLIENT_VANTAGE, Fit, LruTable, Routed, RoutedPacket, SERVER_VANTAGE};
+use super::{CLIENT_VANTAGE, Fit, LruTable, Routed, RoutedPacket, SERVER_VANTAGE, SocketPlace};
 use crate::limits::Limits;
 use crate::model::{
     AddrPort, ConnectionId, Direction, FiveTuple, Hook, L4, Packet, SocketCookie, SocketEvent, TcpState,
@@ -32,6 +32,8 @@ const TOUCH_EVERY: u64 = 1_000_000_000;
 const MAX_EXPIRED: usize = 4096;
 /// Ports below are given to servers; the last hint about who the client is.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+/// Ports above that servers of datagram protocols have: STUN, RADIUS, SIP, mDNS, LLMNR.
+const DATAGRAM_SERVERS: [u16; 6] = [1812, 1813, 3478, 5060, 5353, 5355];
 
 /// What a router is told once.
 #[derive(Clone, Debug)]
@@ -125,6 +127,13 @@ impl Router {
     /// Number of connections known.
     pub fn connections(&self) -> usize {
         self.links.len()
+    }
+
+    /// Where a connected socket's packets go; `None` as long as none of them was routed.
+    pub fn place_of(&self, cookie: SocketCookie) -> Option<SocketPlace> {
+        let place = self.by_cookie.get(&cookie)?;
+        let link = self.links.get(place.slot)?;
+        Some(SocketPlace { connection: link.id, shard: link.shard, vantage: place.side })
     }
 
     /// Finds or makes the connection of `packet`.
@@ -526,8 +535,11 @@ impl Router {
                 return local_listens != outbound;
             }
         }
-        let (from_low, to_low) = (src.port < FIRST_UNPRIVILEGED_PORT, dst.port < FIRST_UNPRIVILEGED_PORT);
-        if headers.protocol() == L4::TCP { src.port >= dst.port } else { !from_low || to_low }
+        if headers.protocol() == L4::TCP {
+            src.port >= dst.port
+        } else {
+            !serves(src.port) || serves(dst.port)
+        }
     }
 
     fn socket_gone(&mut self, cookie: SocketCookie, at: Timestamp) {
@@ -617,6 +629,11 @@ fn open_side(link: &Link, packet: &Packet, headers: &Headers) -> Option<u8> {
     // The two ends of a connection do not share an address.
     let at_client = local == link.client;
     (at_client == (side == CLIENT_VANTAGE)).then_some(side)
+}
+
+/// Whether a datagram port is one that servers have.
+fn serves(port: u16) -> bool {
+    port < FIRST_UNPRIVILEGED_PORT || DATAGRAM_SERVERS.contains(&port)
 }
 
 fn direction_at(hook: Hook, side: u8) -> Direction {

@@ -344,6 +344,7 @@ fn bare(protocol: &ProtocolKey) -> Entry {
         dst: Peer::default(),
         outgoing: false,
         tls: false,
+        tls_info: None,
         timing: Timing::default(),
         method: "".into(),
         summary: "".into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::{AddrPort, Process, SocketCookie, Timestamp, Value};
+use super::{AddrPort, Process, SocketCookie, Timestamp, TlsInfo, Value};
 
 /// Key of a protocol in the dissector registry, such as `"http"`; stored, so never renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -96,6 +96,11 @@ impl Timing {
         }
         self.response_end.since(self.request_start)
     }
+
+    /// When it began: the request, or the response where no request was seen.
+    pub fn began(&self) -> Timestamp {
+        if self.request_start == Timestamp::ZERO { self.response_start } else { self.request_start }
+    }
 }
 
 /// What kind of failure an entry stands for. Text forms are those of Kubeshark's `error.type`.
@@ -149,6 +154,14 @@ pub enum EntryEvent {
     ContentNotDecoded { coding: CompactString, reason: CompactString },
     /// The connection existed before capture, so what came before is not known.
     MidStream,
+    /// So many headers stand in a part of the compression table that was not seen (HPACK).
+    UnknownHeaders { count: u64 },
+    /// The client waited this long, in ns, for the server to take more of the request (flow control).
+    RequestStalled { ns: u64 },
+    /// The server waited this long, in ns, for the client to take more of the response (flow control).
+    ResponseStalled { ns: u64 },
+    /// The server answered a request that it made up itself (HTTP/2 push).
+    Pushed,
     /// A named limit was reached.
     LimitExceeded { limit: CompactString },
     /// The message deviates from the protocol but could be read.
@@ -214,6 +227,8 @@ pub struct Entry {
     pub outgoing: bool,
     /// Whether the bytes were decrypted.
     pub tls: bool,
+    /// What is known about its TLS, where the bytes were decrypted.
+    pub tls_info: Option<Arc<TlsInfo>>,
     /// Moments.
     pub timing: Timing,
     /// Verb: HTTP method, Redis command, DNS opcode.

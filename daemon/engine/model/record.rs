@@ -1,5 +1,7 @@
 //! What capture hands to the engine, live or from a file.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,28 @@ pub enum Record {
     Tls(TlsEvent),
     /// Something was lost here.
     Loss(Loss),
+}
+
+impl Record {
+    /// When it was seen.
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Packet(packet) => packet.at,
+            Self::Socket(
+                SocketEvent::Owner { at, .. }
+                | SocketEvent::State { at, .. }
+                | SocketEvent::Destroyed { at, .. },
+            )
+            | Self::Process(
+                ProcessEvent::Exec { at, .. }
+                | ProcessEvent::Described { at, .. }
+                | ProcessEvent::Exit { at, .. },
+            )
+            | Self::Tls(TlsEvent::Bound { at, .. } | TlsEvent::Closed { at, .. }) => *at,
+            Self::Tls(TlsEvent::Data(chunk)) => chunk.at,
+            Self::Loss(loss) => loss.at,
+        }
+    }
 }
 
 /// One L3 packet as the kernel showed it at a socket; GSO/GRO super packets are whole.
@@ -135,6 +159,16 @@ pub enum ProcessEvent {
         cgroup_id: u64,
         /// The path given to execve.
         path: CompactString,
+    },
+    /// What the host told about a process that uses sockets. The daemon writes these into its segments,
+    /// because nobody can ask the host later.
+    Described {
+        /// When it was asked.
+        at: Timestamp,
+        /// Which process.
+        process: ProcessKey,
+        /// The answer.
+        description: Arc<super::Process>,
     },
     /// The last thread ended.
     Exit {

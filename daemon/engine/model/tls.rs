@@ -1,6 +1,7 @@
 //! Plaintext at TLS libraries: what was handed to or by the application, and which socket it belongs to.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::{Hook, ProcessKey, SocketCookie, Timestamp};
@@ -122,4 +123,45 @@ pub struct TlsChunk {
     pub socket: Option<(SocketCookie, TlsWitness)>,
     /// The bytes.
     pub data: Bytes,
+}
+
+/// What the unencrypted part of a connection's TLS handshake said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsHandshake {
+    /// Server name that the client asked for (RFC 6066); empty without one.
+    pub sni: CompactString,
+    /// The version in use (`0x0303` is TLS 1.2); 0 when the server's hello was not seen.
+    pub version: u16,
+    /// The highest version that the client offered; 0 when its hello was not seen.
+    pub offered_version: u16,
+    /// The cipher suite in use, by its IANA number.
+    pub cipher_suite: Option<u16>,
+    /// Cipher suites that the client offered, in its order.
+    pub offered_suites: Vec<u16>,
+    /// The application protocol in use (RFC 7301), where it was sent in clear text (up to TLS 1.2).
+    pub alpn: CompactString,
+    /// Application protocols that the client offered, in its order.
+    pub offered_alpn: Vec<CompactString>,
+    /// Fingerprint of the client's hello; empty when it was not seen.
+    pub ja4: CompactString,
+    /// The server asked for another hello first.
+    pub retried: bool,
+    /// The fatal alert that ended the handshake, by its number (RFC 8446, 6).
+    pub alert: Option<u8>,
+}
+
+/// What is known about the TLS of a call that was read in clear text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsInfo {
+    /// From the packets; all empty where the handshake was not captured.
+    pub handshake: TlsHandshake,
+    /// The application protocol that both agreed on; where the handshake hides it (TLS 1.3), the one that
+    /// was offered and is really spoken. Empty when none is known.
+    pub alpn: CompactString,
+    /// The stack at which the plaintext was read.
+    pub library: Option<TlsLibrary>,
+    /// The weakest evidence by which the plaintext was tied to the connection.
+    pub witness: Option<TlsWitness>,
 }

@@ -57,7 +57,7 @@ impl Serialize for Base<'_> {
         out.serialize_entry("error", &Failure(entry))?;
         out.serialize_entry("record", "")?;
         out.serialize_entry("event", &false)?;
-        out.serialize_entry("capture", &Capture(&entry.capture))?;
+        out.serialize_entry("capture", &Capture(entry))?;
         out.serialize_entry("checksums", &[(); 0])?;
         out.serialize_entry("duplicate", "")?;
         out.end()

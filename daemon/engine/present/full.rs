@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::View;
 use super::parts::{
-    Capture, Failure, Node, ProtocolObject, Resolution, Text, began, elapsed_ms, source_code,
+    Capture, Failure, Node, ProtocolObject, Resolution, Text, Tls, began, elapsed_ms, source_code,
 };
 use super::redact::Redaction;
 use super::tree::Tree;
@@ -43,6 +43,7 @@ impl Full<'_> {
         out.serialize_entry("node", &Node(&entry.node))?;
         out.serialize_entry("protocol", &ProtocolObject(&entry.protocol))?;
         out.serialize_entry("tls", &entry.tls)?;
+        out.serialize_entry("tlsInfo", &entry.tls_info.as_deref().map(Tls))?;
         out.serialize_entry("outgoing", &entry.outgoing)?;
         out.serialize_entry("namespace", "")?;
         out.serialize_entry("src", &Resolution { peer: &entry.src, whole: true })?;
@@ -76,7 +77,7 @@ impl Full<'_> {
         out.serialize_entry("event", &())?;
         out.serialize_entry("eventRef", "")?;
         out.serialize_entry("base", &())?;
-        out.serialize_entry("capture", &Capture(&entry.capture))?;
+        out.serialize_entry("capture", &Capture(entry))?;
         out.serialize_entry("captureSource", &source_code(entry.capture.source))?;
         out.serialize_entry("checksums", &[(); 0])?;
         out.serialize_entry("duplicate", "")?;

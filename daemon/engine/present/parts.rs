@@ -2,8 +2,11 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::dissect::tls::{suite_name, version_name};
 use crate::dissect::{ProtocolInfo, registry};
-use crate::model::{AddrPort, CaptureInfo, CaptureSource, Entry, NodeInfo, Peer, ProtocolKey, Timestamp};
+use crate::model::{
+    AddrPort, CaptureSource, Entry, NodeInfo, Peer, ProtocolKey, Timestamp, TlsInfo, TlsLibrary, TlsWitness,
+};
 
 /// The common protocol object.
 pub(super) struct ProtocolObject<'a>(pub(super) &'a ProtocolKey);
@@ -21,7 +24,10 @@ pub(super) struct Text<T>(pub(super) T);
 pub(super) struct Node<'a>(pub(super) &'a NodeInfo);
 
 /// The capture object.
-pub(super) struct Capture<'a>(pub(super) &'a CaptureInfo);
+pub(super) struct Capture<'a>(pub(super) &'a Entry);
+
+/// What is known about the TLS of a decrypted call.
+pub(super) struct Tls<'a>(pub(super) &'a TlsInfo);
 
 /// `null`, or type and message.
 pub(super) struct Failure<'a>(pub(super) &'a Entry);
@@ -102,12 +108,32 @@ impl Serialize for Node<'_> {
 
 impl Serialize for Capture<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_map(Some(5))?;
-        out.serialize_entry("backend", backend(self.0.source))?;
-        out.serialize_entry("source", self.0.source.name())?;
+        let capture = &self.0.capture;
+        let witness = self.0.tls_info.as_ref().and_then(|info| info.witness);
+        let mut out = serializer.serialize_map(Some(6))?;
+        out.serialize_entry("backend", backend(capture.source))?;
+        out.serialize_entry("source", capture.source.name())?;
         out.serialize_entry("proxy", &())?;
         out.serialize_entry("vlan", &())?;
-        out.serialize_entry("seenAt", &*self.0.seen_at)?;
+        out.serialize_entry("seenAt", &*capture.seen_at)?;
+        out.serialize_entry("witness", witness.map_or("", TlsWitness::name))?;
+        out.end()
+    }
+}
+
+impl Serialize for Tls<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (info, handshake) = (self.0, &self.0.handshake);
+        let suite = handshake.cipher_suite.map(suite_name).unwrap_or_default();
+        let mut out = serializer.serialize_map(Some(8))?;
+        out.serialize_entry("sni", &*handshake.sni)?;
+        out.serialize_entry("version", &*version_name(handshake.version))?;
+        out.serialize_entry("versionCode", &handshake.version)?;
+        out.serialize_entry("cipherSuite", &*suite)?;
+        out.serialize_entry("cipherSuiteCode", &handshake.cipher_suite)?;
+        out.serialize_entry("alpn", &*info.alpn)?;
+        out.serialize_entry("ja4", &*handshake.ja4)?;
+        out.serialize_entry("library", info.library.map_or("", TlsLibrary::name))?;
         out.end()
     }
 }
@@ -201,8 +227,7 @@ fn mechanism(peer: &Peer) -> &'static str {
 
 /// When the call began: its request, or its response where that was not seen.
 pub(super) fn began(entry: &Entry) -> Timestamp {
-    let timing = entry.timing;
-    if timing.request_start == Timestamp::ZERO { timing.response_start } else { timing.request_start }
+    entry.timing.began()
 }
 
 /// Milliseconds, rounded.

@@ -60,7 +60,9 @@ pub const SENSITIVE_PARTS: &[&str] = &[
 
 /// Whether the value under `name` is a secret.
 pub(super) fn is_sensitive(name: &str) -> bool {
-    SENSITIVE_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+    // A header whose name HPACK could not tell (`[unknown 3]`) may be any, credentials included.
+    name.starts_with("[unknown")
+        || SENSITIVE_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
         || SENSITIVE_PARTS.iter().any(|part| contains_ignore_case(name, part))
 }
 

@@ -11,7 +11,7 @@ use crate::dissect::{Carrier, End, Input, Session, Transaction};
 use crate::limits::Limits;
 use crate::model::{
     AddrPort, CaptureInfo, CaptureSource, ConnectionId, Direction, Entry, EntryId, NodeInfo, Peer, Process,
-    SocketCookie, Timestamp,
+    SocketCookie, Timestamp, TlsHandshake, TlsInfo, TlsLibrary, TlsWitness,
 };
 
 const OPEN: View = View { redact: Redaction::None };
@@ -32,7 +32,11 @@ fn exchange(request: &[u8], response: &[u8]) -> Transaction {
 }
 
 fn entry(request: &[u8], response: &[u8]) -> Entry {
-    let call = exchange(request, response);
+    around(exchange(request, response))
+}
+
+/// An entry around what a dissector found.
+pub(crate) fn around(call: Transaction) -> Entry {
     let peer = |port| Peer { addr: AddrPort::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), ..Peer::default() };
     let process = Process {
         pid: 7,
@@ -56,6 +60,7 @@ fn entry(request: &[u8], response: &[u8]) -> Entry {
         },
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: call.timing,
         method: call.method,
         summary: call.summary,
@@ -69,6 +74,44 @@ fn entry(request: &[u8], response: &[u8]) -> Entry {
         connection: ConnectionId(5),
         capture: CaptureInfo { source: CaptureSource::Ebpf, seen_at: "both".into() },
     }
+}
+
+fn decrypted() -> Entry {
+    let handshake = TlsHandshake {
+        sni: "api.example.test".into(),
+        version: 0x0304,
+        cipher_suite: Some(0x1302),
+        ..TlsHandshake::default()
+    };
+    let (library, witness) = (Some(TlsLibrary::Go), Some(TlsWitness::Descriptor));
+    let info = TlsInfo { handshake, alpn: "http/1.1".into(), library, witness };
+    Entry { tls: true, tls_info: Some(Arc::new(info)), ..plain() }
+}
+
+#[test]
+fn decrypted_calls_tell_their_tls() {
+    let entry = decrypted();
+    let json = parse(&full_json(&entry, &OPEN));
+    assert_eq!(json["tlsInfo"]["sni"], "api.example.test");
+    assert_eq!(
+        (&json["tlsInfo"]["version"], &json["tlsInfo"]["versionCode"]),
+        (&"TLS 1.3".into(), &772.into())
+    );
+    assert_eq!(json["tlsInfo"]["cipherSuite"], "TLS_AES_256_GCM_SHA384");
+    assert_eq!(
+        (&json["tlsInfo"]["library"], &json["capture"]["witness"]),
+        (&"go".into(), &"descriptor".into())
+    );
+    assert_eq!(parse(&full_json(&plain(), &OPEN))["tlsInfo"], Json::Null);
+    let matches = |filter: &str| {
+        let filter = crate::kfl::Filter::parse(filter, &crate::kfl::Context::new(Timestamp(1)));
+        filter.unwrap().matches(&entry)
+    };
+    assert!(matches(r#"tls and tls.sni == "api.example.test" and tls.version == "TLS 1.3""#));
+    assert!(matches(
+        r#"tls.witness == "descriptor" and tlsx_cipher_suite == 4866 and tls_info.contains("AES")"#
+    ));
+    assert!(!matches(r#"tls.library == "openssl""#));
 }
 
 fn plain() -> Entry {
@@ -123,7 +166,7 @@ fn assert_follows(schema: &Json, value: &Json, at: &str) {
 fn full_entries_have_exactly_the_keys_and_types_of_the_schema() {
     let schema = schema();
     let unanswered = entry(b"GET / HTTP/1.0\r\n\r\n", b"");
-    for (entry, view) in [(plain(), OPEN), (plain(), CLOSED), (unanswered, OPEN)] {
+    for (entry, view) in [(plain(), OPEN), (plain(), CLOSED), (unanswered, OPEN), (decrypted(), OPEN)] {
         let json = parse(&full_json(&entry, &view));
         assert_follows(&schema, &json, "entry");
         assert_follows(&schema["$defs"]["httpRequest"], &json["request"], "request");

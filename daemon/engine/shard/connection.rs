@@ -1,13 +1,16 @@
 //! One connection in a shard: accounting, reassembly, dissection and its end.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 
 use super::endpoints::Endpoints;
-use super::{FlowInfo, FlowState, FlowTraffic, Sink};
-use crate::dissect::{Carrier, End, Input, ProtocolInfo, Session, Transaction};
-use crate::flow::{Fit, RoutedPacket, TcpMetrics};
-use crate::limits::Limits;
-use crate::model::{ConnectionId, Direction, DropReason, Hook, L4, Timestamp};
+use super::plaintext::{Plaintext, Surroundings};
+use super::{FlowInfo, FlowState, FlowTls, FlowTraffic, Sink};
+use crate::dissect::{self, Carrier, End, Input, ProtocolInfo, Session, Transaction};
+use crate::flow::{Fit, RoutedPacket, TcpMetrics, TlsNews};
+use crate::limits::{self, Limits};
+use crate::model::{ConnectionId, Direction, DropReason, Hook, L4, Timestamp, TlsHandshake, TlsInfo};
 use crate::reassembly::{Reassembler, Segment, StreamSink};
 use crate::wire::{TcpFlags, TcpHeader};
 
@@ -15,7 +18,10 @@ use crate::wire::{TcpFlags, TcpHeader};
 pub(super) struct Turn<'a> {
     pub(super) limits: &'a Limits,
     pub(super) dissecting: bool,
+    /// From the packets' own bytes.
     pub(super) transactions: &'a mut Vec<Transaction>,
+    /// From decrypted bytes.
+    pub(super) decrypted: &'a mut Vec<Transaction>,
     pub(super) sink: &'a mut dyn Sink,
 }
 
@@ -46,6 +52,12 @@ struct Tcp {
     from_start: bool,
     /// Per direction: a FIN passed.
     fins: [bool; 2],
+    /// What the TLS handshake said, once records were seen.
+    handshake: Option<Box<TlsHandshake>>,
+    /// What TLS libraries show of it.
+    plaintext: Option<Box<Plaintext>>,
+    /// How and when packets told the end; plaintext may come a little later.
+    ended: Option<(End, Timestamp)>,
 }
 
 /// One connection.
@@ -68,6 +80,8 @@ pub(super) struct Connection {
     closed_at: Option<Timestamp>,
     application: Option<&'static ProtocolInfo>,
     tcp: Option<Box<Tcp>>,
+    /// For UDP: a session that takes whole datagrams.
+    datagrams: Dissection,
 }
 
 impl Connection {
@@ -81,6 +95,9 @@ impl Connection {
                 dissection: Dissection::Waiting,
                 from_start: false,
                 fins: [false, false],
+                handshake: None,
+                plaintext: None,
+                ended: None,
             })
         });
         Self {
@@ -98,6 +115,10 @@ impl Connection {
             closed_at: None,
             application: None,
             tcp,
+            datagrams: match routed.headers.protocol() {
+                L4::UDP => Dissection::Waiting,
+                _ => Dissection::Off,
+            },
         }
     }
 
@@ -126,6 +147,37 @@ impl Connection {
             if self.closed_at.is_none() {
                 self.segment(routed, header, turn);
             }
+        } else if routed.vantage == self.primary {
+            // The other end's socket shows the same datagrams again.
+            self.datagram(routed, turn);
+        }
+    }
+
+    fn datagram(&mut self, routed: &RoutedPacket, turn: &mut Turn<'_>) {
+        let (at, from_start) = (routed.packet.at, routed.first);
+        if matches!(self.datagrams, Dissection::Off) || self.closed_at.is_some() {
+            return;
+        }
+        if !turn.dissecting {
+            turn.sink.loss(DropReason::Paused, 1);
+            if let Dissection::Active(session) = &mut self.datagrams {
+                session.close(End::CaptureEnd, at, turn.limits, turn.transactions);
+            }
+            self.datagrams = Dissection::Waiting;
+            return;
+        }
+        if matches!(self.datagrams, Dissection::Waiting) {
+            let session = Session::new(Carrier::Datagram, self.ends.server_port(), from_start);
+            self.datagrams = Dissection::Active(Box::new(session));
+        }
+        if let Dissection::Active(session) = &mut self.datagrams {
+            let payload = Input::Bytes(routed.headers.payload(&routed.packet.data));
+            session.feed(routed.direction, payload, at, turn.limits, turn.transactions);
+            self.application = session.protocol().or(self.application);
+            self.ends.swapped = session.is_swapped();
+            if session.is_done() {
+                self.datagrams = Dissection::Off;
+            }
         }
     }
 
@@ -138,12 +190,45 @@ impl Connection {
         if let Some(Dissection::Active(session)) = self.tcp.as_mut().map(|tcp| &mut tcp.dissection) {
             session.expire(now, turn.limits, turn.transactions);
         }
+        if let Dissection::Active(session) = &mut self.datagrams {
+            session.expire(now, turn.limits, turn.transactions);
+        }
+        self.with_plaintext(turn, |plaintext, around| plaintext.advance(now, around));
         self.finish_if_ended(now, turn);
+        if let Some((end, at)) = self.tcp.as_ref().and_then(|tcp| tcp.ended)
+            && at.plus(limits::tls::END_PATIENCE) <= now
+        {
+            self.with_plaintext(turn, |plaintext, around| plaintext.finish(end, at, around));
+        }
+    }
+
+    /// Takes news about its plaintext.
+    pub(super) fn tls(&mut self, vantage: u8, news: TlsNews, turn: &mut Turn<'_>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        let ended = tcp.ended;
+        if matches!(news, TlsNews::Data(..)) {
+            tcp.plaintext.get_or_insert_default();
+        }
+        self.with_plaintext(turn, |plaintext, around| match news {
+            TlsNews::Data(chunk, witness) => plaintext.data(vantage, chunk, witness, around),
+            TlsNews::Revoked(_, session) => plaintext.revoked(session),
+            TlsNews::Closed(at, session) => {
+                plaintext.closed(session);
+                if let Some((end, _)) = ended.filter(|_| plaintext.is_closed()) {
+                    plaintext.finish(end, at, around);
+                }
+            }
+        });
     }
 
     /// When `advance` has something to do at the earliest.
     pub(super) fn deadline(&self, limits: &Limits) -> Timestamp {
         let mut deadline = self.over_at(limits);
+        if let Dissection::Active(session) = &self.datagrams
+            && let Some(answer) = session.next_deadline()
+        {
+            deadline = deadline.min(answer);
+        }
         let Some(tcp) = &self.tcp else { return deadline };
         if let Some(hole) = tcp.reassembler.next_deadline(limits) {
             deadline = deadline.min(hole);
@@ -153,7 +238,10 @@ impl Connection {
         {
             deadline = deadline.min(answer);
         }
-        deadline
+        let Some(plaintext) = &tcp.plaintext else { return deadline };
+        let end = tcp.ended.filter(|_| plaintext.is_open());
+        let end = end.map(|(_, at)| at.plus(limits::tls::END_PATIENCE));
+        plaintext.deadline().into_iter().chain(end).fold(deadline, Timestamp::min)
     }
 
     /// Whether it may be forgotten at `now`.
@@ -163,14 +251,38 @@ impl Connection {
 
     /// Ends dissection: hands out what is buffered and emits what is unfinished.
     pub(super) fn close(&mut self, end: End, at: Timestamp, turn: &mut Turn<'_>) {
+        self.close_stream(end, at, turn);
+        let (end, at) = self.tcp.as_ref().and_then(|tcp| tcp.ended).unwrap_or((end, at));
+        self.with_plaintext(turn, |plaintext, around| plaintext.finish(end, at, around));
+    }
+
+    /// The packets told the end. Plaintext comes through another ring, so its end is waited for.
+    fn end(&mut self, end: End, at: Timestamp, turn: &mut Turn<'_>) {
+        self.close_stream(end, at, turn);
+        if let Some(tcp) = &mut self.tcp {
+            tcp.ended.get_or_insert((end, at));
+        }
+        self.with_plaintext(turn, |plaintext, around| {
+            if plaintext.is_closed() {
+                plaintext.finish(end, at, around);
+            }
+        });
+    }
+
+    fn close_stream(&mut self, end: End, at: Timestamp, turn: &mut Turn<'_>) {
         self.with_stream(turn, |reassembler, feed| reassembler.close(at, feed));
         if let Some(tcp) = &mut self.tcp {
             if let Dissection::Active(session) = &mut tcp.dissection {
                 session.close(end, at, turn.limits, turn.transactions);
                 self.application = session.protocol().or(self.application);
             }
+            tcp.learn_handshake();
             tcp.dissection = Dissection::Off;
         }
+        if let Dissection::Active(session) = &mut self.datagrams {
+            session.close(end, at, turn.limits, turn.transactions);
+        }
+        self.datagrams = Dissection::Off;
         self.closed_at.get_or_insert(at);
     }
 
@@ -192,8 +304,16 @@ impl Connection {
             to_server,
             to_client,
             entries: self.next_index,
+            tls: self.tcp.as_ref().and_then(|tcp| tcp.flow_tls()),
             tcp: self.tcp.as_ref().map(|tcp| tcp.metrics.report()),
         }
+    }
+
+    /// What entries made from its plaintext say about its TLS.
+    pub(super) fn tls_info(&mut self) -> Option<Arc<TlsInfo>> {
+        let tcp = self.tcp.as_mut()?;
+        tcp.learn_handshake();
+        Some(tcp.plaintext.as_mut()?.info(tcp.handshake.as_deref()))
     }
 
     fn state(&self) -> FlowState {
@@ -220,14 +340,17 @@ impl Connection {
         tcp.from_start |= header.flags.has(TcpFlags::SYN);
         let [up, down] = &mut tcp.fins;
         *(if routed.direction == Direction::ToServer { up } else { down }) |= header.flags.has(TcpFlags::FIN);
+        let payload = routed.headers.payload(&routed.packet.data);
+        tcp.notice_late_tls(payload);
         if matches!(tcp.dissection, Dissection::Off) {
             // Without reassembly the flags alone tell the end.
-            if tcp.fins == [true, true] || header.flags.has(TcpFlags::RST) {
-                self.close(End::Closed, at, turn);
+            if tcp.fins == [true, true] {
+                self.end(End::Closed, at, turn);
+            } else if header.flags.has(TcpFlags::RST) {
+                self.end(End::Reset(routed.direction), at, turn);
             }
             return;
         }
-        let payload = routed.headers.payload(&routed.packet.data);
         if !turn.dissecting && routed.headers.payload_len_on_wire > 0 {
             self.skip_paused(at, turn);
             return;
@@ -258,7 +381,7 @@ impl Connection {
         tcp.reassembler = Reassembler::default();
         tcp.from_start = false;
         if tcp.fins == [true, true] {
-            self.close(End::Closed, at, turn);
+            self.end(End::Closed, at, turn);
         }
     }
 
@@ -270,7 +393,29 @@ impl Connection {
             None => return,
         };
         if self.closed_at.is_none() {
-            self.close(end, at, turn);
+            self.end(end, at, turn);
+        }
+    }
+
+    /// Lets the plaintext, if there is any, do something, then looks at what it has learned.
+    fn with_plaintext(
+        &mut self,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Plaintext, &mut Surroundings<'_>),
+    ) {
+        let Some(plaintext) = self.tcp.as_mut().and_then(|tcp| tcp.plaintext.as_mut()) else { return };
+        let mut around = Surroundings {
+            limits: turn.limits,
+            dissecting: turn.dissecting,
+            transactions: &mut *turn.decrypted,
+            sink: &mut *turn.sink,
+            server_port: self.ends.server_port(),
+            both_ends: self.ends.are_both_local(),
+        };
+        work(plaintext, &mut around);
+        self.application = plaintext.protocol().or(self.application);
+        if let Some(swapped) = plaintext.is_swapped() {
+            self.ends.swapped = swapped;
         }
     }
 
@@ -294,9 +439,16 @@ impl Connection {
             return;
         }
         if let Dissection::Active(session) = &tcp.dissection {
-            self.application = session.protocol().or(self.application);
-            self.ends.swapped = session.is_swapped();
-            if session.is_done() {
+            let decrypted = tcp.plaintext.as_ref().and_then(|plaintext| plaintext.is_swapped());
+            if decrypted.is_none() {
+                self.application = session.protocol().or(self.application);
+                self.ends.swapped = session.is_swapped();
+            }
+            // Once the handshake is read, nothing of what follows can be.
+            let encrypted = session.handshake().is_some_and(|(_, settled)| settled);
+            let done = encrypted || session.is_done();
+            tcp.learn_handshake();
+            if done {
                 tcp.dissection = Dissection::Off;
                 // Frees what waits behind holes; from here on only flags are followed.
                 if !tcp.reassembler.is_ended() {
@@ -304,6 +456,38 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+impl Tcp {
+    /// Takes over what the handshake said so far; what was known before a pause stays.
+    fn learn_handshake(&mut self) {
+        let Dissection::Active(session) = &self.dissection else { return };
+        let Some((facts, _)) = session.handshake() else { return };
+        let known = self.handshake.get_or_insert_default();
+        if **known != *facts && *facts != TlsHandshake::default() {
+            **known = facts.clone();
+        }
+    }
+
+    /// A connection whose first protocol nobody dissects may go on as TLS (STARTTLS).
+    fn notice_late_tls(&mut self, payload: &[u8]) {
+        let blind = matches!(self.dissection, Dissection::Off) && self.handshake.is_none();
+        if blind && self.ended.is_none() && dissect::tls::begins_with_client_hello(payload) {
+            self.dissection = Dissection::Waiting;
+            self.reassembler = Reassembler::default();
+            self.from_start = false;
+        }
+    }
+
+    fn flow_tls(&self) -> Option<FlowTls> {
+        let active = match &self.dissection {
+            Dissection::Active(session) => session.handshake().map(|(facts, _)| facts),
+            _ => None,
+        };
+        let plaintext = self.plaintext.as_deref();
+        let handshake = active.filter(|_| self.handshake.is_none()).or(self.handshake.as_deref());
+        (handshake.is_some() || plaintext.is_some()).then(|| FlowTls::new(handshake, plaintext))
     }
 }
 

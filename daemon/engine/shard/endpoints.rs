@@ -73,6 +73,11 @@ impl Endpoints {
         self.sides().0.is_some()
     }
 
+    /// Whether both ends' sockets are on this host.
+    pub(super) fn are_both_local(&self) -> bool {
+        self.sockets.iter().all(Option::is_some)
+    }
+
     /// Which ends' sockets were seen.
     pub(super) fn seen_at(&self) -> CompactString {
         CompactString::const_new(match self.sides() {

@@ -8,6 +8,7 @@ mod connection;
 mod deadlines;
 mod endpoints;
 mod flow_info;
+mod plaintext;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use compact_str::{CompactString, format_compact};
 use hashbrown::HashMap;
 
 use crate::dissect::{End, Transaction};
-use crate::flow::{LruTable, RoutedPacket};
+use crate::flow::{LruTable, RoutedPacket, RoutedTls, TlsNews};
 use crate::limits::Limits;
 use crate::model::{
     CaptureInfo, CaptureSource, ConnectionId, DropReason, Entry, EntryId, NodeInfo, Timestamp,
@@ -24,7 +25,7 @@ use crate::model::{
 use connection::{Connection, Turn};
 use deadlines::Deadlines;
 
-pub use flow_info::{FlowEnd, FlowInfo, FlowState, FlowTraffic};
+pub use flow_info::{FlowEnd, FlowInfo, FlowState, FlowTls, FlowTraffic};
 
 /// The LRU order is exact to this much: saves relinking on every packet.
 const TOUCH_EVERY: u64 = 1_000_000_000;
@@ -61,6 +62,8 @@ pub struct Shard {
     dissecting: bool,
     /// Reused between packets.
     transactions: Vec<Transaction>,
+    /// The same for calls read from plaintext of TLS.
+    decrypted: Vec<Transaction>,
 }
 
 impl Shard {
@@ -74,6 +77,7 @@ impl Shard {
             deadlines: Deadlines::default(),
             dissecting: true,
             transactions: Vec::new(),
+            decrypted: Vec::new(),
         }
     }
 
@@ -95,6 +99,7 @@ impl Shard {
             limits: &self.limits,
             dissecting: self.dissecting,
             transactions: &mut self.transactions,
+            decrypted: &mut self.decrypted,
             sink: &mut *sink,
         };
         connection.packet(&routed, &mut turn);
@@ -102,6 +107,32 @@ impl Shard {
             connection.touched = at;
             self.connections.touch(slot);
         }
+        self.settle(slot, at, sink);
+    }
+
+    /// Takes what TLS libraries show of one of its connections; entries that it completes go to `sink`
+    /// before this returns.
+    pub fn tls(&mut self, routed: RoutedTls, sink: &mut dyn Sink) {
+        let (at, is_data) = match &routed.news {
+            TlsNews::Data(chunk, _) => (chunk.at, true),
+            TlsNews::Closed(at, _) | TlsNews::Revoked(at, _) => (*at, false),
+        };
+        let Some(slot) = self.slots.get(&routed.connection).copied() else {
+            // The router knows the connection; its packets were lost on the way here, or it is over.
+            if is_data {
+                sink.loss(DropReason::TlsUnrouted, 1);
+            }
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let mut turn = Turn {
+            limits: &self.limits,
+            dissecting: self.dissecting,
+            transactions: &mut self.transactions,
+            decrypted: &mut self.decrypted,
+            sink: &mut *sink,
+        };
+        connection.tls(routed.vantage, routed.news, &mut turn);
         self.settle(slot, at, sink);
     }
 
@@ -114,6 +145,7 @@ impl Shard {
                 limits: &self.limits,
                 dissecting: self.dissecting,
                 transactions: &mut self.transactions,
+                decrypted: &mut self.decrypted,
                 sink: &mut *sink,
             };
             connection.advance(now, &mut turn);
@@ -198,6 +230,7 @@ impl Shard {
                 limits: &self.limits,
                 dissecting: self.dissecting,
                 transactions: &mut self.transactions,
+                decrypted: &mut self.decrypted,
                 sink: &mut *sink,
             };
             connection.close(end, at, &mut turn);
@@ -211,7 +244,7 @@ impl Shard {
 
     /// Emits what is finished and keeps the connection's place in the deadline queue.
     fn settle(&mut self, slot: u32, now: Timestamp, sink: &mut dyn Sink) {
-        if !self.transactions.is_empty() {
+        if !self.transactions.is_empty() || !self.decrypted.is_empty() {
             self.emit(slot, sink);
         }
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -231,6 +264,17 @@ impl Shard {
         for transaction in self.transactions.drain(..) {
             sink.entry(entry(connection, &self.context, transaction));
         }
+        if self.decrypted.is_empty() {
+            return;
+        }
+        let info = connection.tls_info();
+        for transaction in self.decrypted.drain(..) {
+            let mut entry = entry(connection, &self.context, transaction);
+            entry.tls = true;
+            entry.tls_info.clone_from(&info);
+            entry.capture.source = CaptureSource::EbpfTls;
+            sink.entry(entry);
+        }
     }
 }
 
@@ -248,6 +292,7 @@ fn entry(connection: &mut Connection, context: &ShardContext, done: Transaction)
         src: ends.client(),
         dst: ends.server(),
         tls: false,
+        tls_info: None,
         timing: done.timing,
         method: done.method,
         summary: done.summary,

@@ -47,6 +47,7 @@ fn entry_with(seq: u64, protocol: &'static str, at: Timestamp, body: usize) -> A
         dst: Peer::default(),
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing { request_start: at, response_end: at, ..Timing::default() },
         method: "GET".into(),
         summary: format!("/item/{seq}").into(),

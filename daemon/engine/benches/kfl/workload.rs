@@ -135,6 +135,7 @@ fn entry(number: u8, method: &str, url: &str, headers: &str, status: u16, body: 
         dst: peer([10, 0, 0, 7], if number < 6 { 8080 } else { 9000 }, "payment", 80),
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: call.timing,
         method: call.method,
         summary: call.summary,

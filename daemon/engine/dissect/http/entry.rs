@@ -32,7 +32,18 @@ pub(in crate::dissect) fn transaction(
     exchange: Exchange,
     limits: &Limits,
 ) -> Transaction {
+    transaction_with(protocol, exchange, limits, |_| {})
+}
+
+/// The same, with what a version of HTTP adds of its own.
+pub(in crate::dissect) fn transaction_with(
+    protocol: ProtocolKey,
+    exchange: Exchange,
+    limits: &Limits,
+    add: impl FnOnce(&mut Transaction),
+) -> Transaction {
     let mut transaction = plain(protocol, exchange, limits);
+    add(&mut transaction);
     refine(&mut transaction, limits);
     transaction
 }

@@ -9,6 +9,7 @@ mod flags;
 mod paths;
 mod planned;
 mod protocols;
+mod tls;
 mod verdict;
 
 use std::collections::HashMap;
@@ -37,11 +38,15 @@ pub(super) static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
         Group { title: "Paths of the full entry", loose: true, fields: entry::FIELDS },
         Group { title: "Verb and outcome", loose: false, fields: verdict::FIELDS },
     ];
-    groups.extend(registry::PROTOCOLS.iter().map(|protocol| Group {
-        title: protocol.infos.first().map_or("", |info| info.abbr),
-        loose: false,
-        fields: protocol.fields,
-    }));
+    groups.push(Group { title: "TLS", loose: false, fields: tls::FIELDS });
+    groups.push(Group { title: "TLS, texts", loose: false, fields: tls::TEXTS });
+    groups.extend(registry::PROTOCOLS.iter().filter(|protocol| !protocol.fields.is_empty()).map(
+        |protocol| Group {
+            title: protocol.infos.first().map_or("", |info| info.abbr),
+            loose: false,
+            fields: protocol.fields,
+        },
+    ));
     groups.push(Group { title: "Parts of messages", loose: true, fields: paths::FIELDS });
     groups.extend(planned::GROUPS);
     groups

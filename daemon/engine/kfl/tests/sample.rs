@@ -71,6 +71,7 @@ pub(in crate::kfl) fn bare(protocol: &'static str) -> Entry {
         },
         outgoing: true,
         tls: false,
+        tls_info: None,
         timing: Timing {
             // 2026-03-14T22:15:00Z
             request_start: Timestamp(1_773_526_500_000_000_000),

@@ -1,0 +1,115 @@
+//! What is written down of a snapshot and its dissections.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::model::Timestamp;
+
+/// Where a snapshot's records are from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Raw capture of this node.
+    #[default]
+    Capture,
+    /// A file.
+    Import,
+}
+
+/// A window of records that is kept until it is deleted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// Its directory's name; never used again.
+    pub id: u64,
+    /// What people call it; may change.
+    pub name: String,
+    /// For people.
+    pub note: String,
+    /// Which calls it is about; those of all dissections match it. Empty: all.
+    pub kfl: String,
+    /// Where its records are from.
+    pub origin: Origin,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The window.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// Packets in them; the window may cut some off.
+    pub packets: u64,
+    /// Its files, oldest first.
+    pub segments: Vec<String>,
+    /// Why it cannot be used; empty when it can.
+    pub failure: String,
+    /// What was made of it.
+    pub dissections: Vec<Dissection>,
+    /// Id of the next dissection.
+    pub next_dissection: u64,
+}
+
+/// How far a dissection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Waits for its turn.
+    #[default]
+    Pending,
+    /// Under way.
+    Running,
+    /// All entries are there.
+    Completed,
+    /// Ended on request; what was made is kept.
+    Cancelled,
+    /// Ended by an error.
+    Failed,
+}
+
+impl Stage {
+    /// Text in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more happens.
+    pub const fn is_over(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// The entries made of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dissection {
+    /// Its directory's name within the snapshot's.
+    pub id: u64,
+    /// What people call it; unique in its snapshot.
+    pub name: String,
+    /// How far it is.
+    pub stage: Stage,
+    /// Hundredths of the packets.
+    pub progress: u64,
+    /// Packets that were replayed.
+    pub packets: u64,
+    /// Bytes of the segments that were read.
+    pub bytes: u64,
+    /// Entries made.
+    pub entries: u64,
+    /// Entries by protocol.
+    pub protocols: BTreeMap<String, u64>,
+    /// Moment of the first entry; zero before there is one.
+    pub first: Timestamp,
+    /// Moment of the last entry.
+    pub last: Timestamp,
+    /// What went wrong or is missing.
+    pub errors: Vec<String>,
+}

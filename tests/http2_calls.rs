@@ -1,0 +1,78 @@
+//! Issue 5: HTTP/2 between real peers, each call one entry.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Daemon, Nginx, curl};
+
+const QUIET: Duration = Duration::from_millis(400);
+
+fn h2_nginx() -> Nginx {
+    Nginx::start_h2("location = /made { return 201 made; } location = /gone { return 404 gone; }")
+}
+
+#[test]
+fn root_curl_with_prior_knowledge_is_an_http2_entry() {
+    let nginx = h2_nginx();
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("http2 and dst.port == {}", nginx.port));
+    curl(&["--http2-prior-knowledge", "-H", "Cookie: a=1", &nginx.url("/index.html?x=1&y=a%20b")]);
+    let entry = feed.next();
+    assert_eq!(entry["protocol"]["abbr"], "HTTP/2");
+    assert_eq!(entry["protocol"]["version"], "2.0");
+    assert_eq!(entry["request"]["method"], "GET");
+    assert_eq!(entry["request"]["path"], "/index.html");
+    assert_eq!(entry["request"]["httpVersion"], "HTTP/2");
+    assert_eq!(entry["request"]["queryString"]["y"], "a b");
+    assert_eq!(entry["request"]["cookies"]["a"], "1");
+    assert_eq!(entry["request"]["headers"][":scheme"], "http");
+    assert_eq!(entry["response"]["status"], 200);
+    assert_eq!(entry["response"]["content"]["size"], "hello from nginx\n".len());
+    assert!(entry["error"].is_null());
+    assert!(feed.is_quiet(QUIET), "one call gave more than one entry");
+}
+
+#[test]
+fn root_a_thousand_multiplexed_calls_are_a_thousand_entries() {
+    let nginx = h2_nginx();
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("http2 and dst.port == {}", nginx.port));
+    let urls = nginx.dir.path().join("urls");
+    let lines: Vec<String> = (0..1000).map(|n| nginx.url(&format!("/index.html?n={n}"))).collect();
+    std::fs::write(&urls, lines.join("\n")).expect("urls");
+    let done = Command::new("h2load")
+        .args(["-n", "1000", "-c", "1", "-m", "100", "-i"])
+        .arg(&urls)
+        .output()
+        .expect("run h2load (package nghttp2-client)");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let entries = feed.take(1000);
+    let numbers: HashSet<String> =
+        entries.iter().map(|entry| entry["request"]["queryString"]["n"].to_string()).collect();
+    assert_eq!(numbers.len(), 1000, "an entry came twice");
+    for entry in &entries {
+        assert_eq!(entry["response"]["status"], 200);
+        assert_eq!(entry["response"]["bodySize"], "hello from nginx\n".len());
+        assert!(entry["error"].is_null(), "{entry:#}");
+    }
+    assert!(feed.is_quiet(QUIET));
+}
+
+#[test]
+fn root_a_connection_joined_late_is_understood() {
+    let nginx = h2_nginx();
+    // One connection with pauses; the daemon comes in between.
+    let mut client = Command::new("h2load")
+        .args(["-n", "40", "-c", "1", "-m", "1", "--rps", "10"])
+        .arg(nginx.url("/index.html"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("run h2load (package nghttp2-client)");
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("http2 and dst.port == {}", nginx.port));
+    let entry = feed.next();
+    assert_eq!(entry["response"]["status"], 200, "{entry:#}");
+    assert_eq!(entry["request"]["method"], "GET");
+    assert!(client.wait().expect("h2load").success());
+}

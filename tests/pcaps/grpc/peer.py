@@ -1,0 +1,93 @@
+"""A gRPC server and client in all streaming shapes; messages are protobuf written by hand.
+
+    peer.py serve [PORT]      prints its port
+    peer.py call PORT SHAPE   unary, client, server, both, fail, gzip, or all
+"""
+import sys
+import time
+from concurrent import futures
+
+import grpc
+
+RAW = {"request_serializer": bytes, "response_deserializer": bytes}
+
+
+def text(number, value):
+    """A field with a short text."""
+    data = value.encode()
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def said(request):
+    """Field 1 of a request."""
+    return request[2:].decode()
+
+
+class Echo(grpc.GenericRpcHandler):
+    def service(self, call):
+        handlers = {
+            "/remora.test.Echo/Unary": (grpc.unary_unary_rpc_method_handler, self.unary),
+            "/remora.test.Echo/Client": (grpc.stream_unary_rpc_method_handler, self.client),
+            "/remora.test.Echo/Server": (grpc.unary_stream_rpc_method_handler, self.server),
+            "/remora.test.Echo/Both": (grpc.stream_stream_rpc_method_handler, self.both),
+            "/remora.test.Echo/Slow": (grpc.unary_stream_rpc_method_handler, self.slow),
+            "/remora.test.Echo/Fail": (grpc.unary_unary_rpc_method_handler, self.fail),
+        }
+        found = handlers.get(call.method)
+        return found and found[0](found[1], request_deserializer=bytes, response_serializer=bytes)
+
+    def unary(self, request, _):
+        return text(1, "hello " + said(request)) + b"\x10\x2a"
+
+    def client(self, requests, _):
+        return text(1, "+".join(said(request) for request in requests))
+
+    def server(self, request, _):
+        for number in range(3):
+            yield text(1, f"{said(request)} {number}")
+
+    def both(self, requests, _):
+        for request in requests:
+            yield text(1, "re: " + said(request))
+
+    def slow(self, request, _):
+        for number in range(2):
+            yield text(1, f"part {number}")
+            time.sleep(1.5)
+
+    def fail(self, request, context):
+        context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: 100%")
+
+
+def serve(port):
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((Echo(),))
+    print(server.add_insecure_port(f"127.0.0.1:{port}"), flush=True)
+    server.start()
+    server.wait_for_termination()
+
+
+def call(port, shape):
+    gzip = {"compression": grpc.Compression.Gzip}
+    words = [text(1, word) for word in ("one", "two", "three")]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        shapes = {
+            "unary": lambda: channel.unary_unary("/remora.test.Echo/Unary", **RAW)(words[0], timeout=5),
+            "client": lambda: channel.stream_unary("/remora.test.Echo/Client", **RAW)(iter(words)),
+            "server": lambda: list(channel.unary_stream("/remora.test.Echo/Server", **RAW)(words[0])),
+            "both": lambda: list(channel.stream_stream("/remora.test.Echo/Both", **RAW)(iter(words))),
+            "gzip": lambda: channel.unary_unary("/remora.test.Echo/Unary", **RAW)(text(1, "z" * 100), **gzip),
+            "slow": lambda: list(channel.unary_stream("/remora.test.Echo/Slow", **RAW)(words[0])),
+            "fail": lambda: channel.unary_unary("/remora.test.Echo/Fail", **RAW)(words[0]),
+        }
+        for name in list(shapes) if shape == "all" else [shape]:
+            try:
+                shapes[name]()
+            except grpc.RpcError as error:
+                print(error.code())
+
+
+if sys.argv[1] == "serve":
+    serve(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+else:
+    call(int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,294 @@
+//! Issue 4: raw capture, snapshots, delayed dissection, export and import.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, Nginx, Options, curl, until};
+
+/// Keys that say where an entry stands and not what it is.
+const PLACES: &[&str] = &["id", "index", "stream", "seq", "connection", "entryFile", "worker"];
+
+fn without_places(entry: &Value) -> Value {
+    let mut entry = entry.clone();
+    for place in PLACES {
+        entry.as_object_mut().expect("entry").remove(*place);
+    }
+    entry
+}
+
+/// All matching entries, oldest first, of a snapshot or live.
+fn entries(daemon: &Daemon, port: u16, snapshot: &str) -> Vec<Value> {
+    let path = format!("/api/v1/entries?limit=1000&kfl=dst.port%20==%20{port}&snapshot={snapshot}");
+    let mut found = daemon.data(&path)["entries"].as_array().expect("entries").clone();
+    found.reverse();
+    found.sort_by_key(|entry| entry["startTime"].as_str().expect("startTime").to_owned());
+    found
+}
+
+/// Makes calls of several kinds and waits until `count` entries are there.
+fn traffic(daemon: &Daemon, nginx: &Nginx) -> Vec<Value> {
+    curl(&[&nginx.url("/index.html?n=1"), &nginx.url("/index.html?n=2"), "-o", "/dev/null"]);
+    curl(&["-d", "name=value&other=thing", &nginx.url("/index.html"), "-o", "/dev/null"]);
+    curl(&["-H", "Accept-Encoding: gzip", &nginx.url("/missing"), "-o", "/dev/null"]);
+    let body = "x".repeat(200_000);
+    let file = nginx.dir.path().join("html/large.txt");
+    std::fs::write(&file, body).expect("large file");
+    curl(&[&nginx.url("/large.txt"), "-o", "/dev/null"]);
+    until("the live entries", || {
+        let found = entries(daemon, nginx.port, "");
+        (found.len() >= 5).then_some(found)
+    })
+}
+
+fn create(daemon: &Daemon, name: &str) {
+    let reply = daemon.post("/api/v1/snapshots", &json!({ "name": name }).to_string());
+    assert_eq!(reply.status, 201, "{}", reply.text());
+}
+
+fn dissect(daemon: &Daemon, name: &str) {
+    let reply = daemon.post(&format!("/api/v1/snapshots/{name}/dissections"), "{}");
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    until("the dissection", || {
+        let shown = daemon.data(&format!("/api/v1/snapshots/{name}"));
+        let newest = shown["dissections"].as_array().expect("dissections").last().expect("one").clone();
+        assert_ne!(newest["state"], "failed", "{newest}");
+        (newest["state"] == "completed").then_some(newest)
+    });
+}
+
+fn assert_equal(live: &[Value], later: &[Value]) {
+    assert_eq!(live.len(), later.len());
+    for (live, later) in live.iter().zip(later) {
+        let (live, later) = (without_places(live), without_places(later));
+        for (key, value) in live.as_object().expect("entry") {
+            assert_eq!(later[key], *value, "{key} of {}", live["request"]["path"]);
+        }
+        assert_eq!(live, later);
+    }
+}
+
+/// What a program says on both outputs; it must succeed.
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {text}");
+    text
+}
+
+/// Calls that tshark finds on a port.
+fn calls_by_tshark(file: &Path, port: u16) -> usize {
+    let (file, filter) = (file.to_str().expect("path"), format!("http.request && tcp.dstport == {port}"));
+    let decode = format!("tcp.port=={port},http");
+    let output = Command::new("tshark")
+        .args([
+            "-r",
+            file,
+            "-d",
+            &decode,
+            "-Y",
+            &filter,
+            "-T",
+            "fields",
+            "-e",
+            "tcp.stream",
+            "-e",
+            "http.request.uri",
+        ])
+        .output()
+        .expect("tshark");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("WARN") && !said.contains("damaged"), "{said}");
+    // Each packet is there twice: at the client's and at the server's socket.
+    let mut calls: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    calls.sort();
+    calls.dedup();
+    calls.len()
+}
+
+#[test]
+fn root_what_is_dissected_later_equals_what_was_seen_live() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let live = traffic(&daemon, &nginx);
+    create(&daemon, "incident");
+    dissect(&daemon, "incident");
+    let later = entries(&daemon, nginx.port, "incident");
+    assert_equal(&live, &later);
+    assert!(live.iter().all(|entry| entry["src"]["processName"] == "curl"), "{}", live[0]["src"]);
+    assert_eq!(entries(&daemon, nginx.port, "incident/dissection-1"), later);
+
+    let id = later[0]["id"].as_str().expect("id");
+    assert_eq!(daemon.data(&format!("/api/v1/entries/{id}?snapshot=incident")), later[0]);
+    let stats = daemon.data(&format!("/api/v1/stats?kfl=dst.port%20==%20{}&snapshot=incident", nginx.port));
+    assert_eq!(stats["total"]["calls"], 5);
+    let map = daemon.data("/api/v1/map?snapshot=incident");
+    assert!(map["edges"].as_array().is_some_and(|edges| !edges.is_empty()));
+    let path = "/api/wsFull?snapshot=incident";
+    let filter = format!("dst.port == {}", nginx.port);
+    let mut feed = crate::support::Feed::open(crate::support::client::unix(&daemon.socket()), path, &filter);
+    let mut streamed = feed.take(5);
+    streamed.sort_by_key(|entry| entry["startTime"].as_str().expect("startTime").to_owned());
+    assert_eq!(streamed, later);
+    assert!(feed.closed().is_some(), "a snapshot's stream ends");
+    assert_eq!(daemon.get("/api/v1/entries?snapshot=nothing").status, 404);
+    let shown = daemon.remora(&["tail", "--snapshot", "incident", &filter]);
+    assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), 5, "it ends by itself");
+
+    // Live dissection off: raw capture goes on, and nothing is lost for later.
+    assert_eq!(daemon.post("/mcp/dissection/disable", "").status, 200);
+    curl(&[&nginx.url("/while-paused"), "-o", "/dev/null"]);
+    assert_eq!(daemon.post("/mcp/dissection/enable", "").status, 200);
+    until("the packets of the call", || {
+        let name =
+            format!("try-{}", daemon.data("/api/v1/snapshots")["snapshots"].as_array().map_or(0, Vec::len));
+        create(&daemon, &name);
+        dissect(&daemon, &name);
+        let found = entries(&daemon, nginx.port, &name);
+        found.iter().any(|entry| entry["request"]["path"] == "/while-paused").then_some(())
+    });
+    assert_eq!(daemon.dropped("raw_queue_full") + daemon.dropped("raw_failed"), 0);
+}
+
+#[test]
+fn root_exported_files_open_elsewhere_and_come_back_as_snapshots() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    let live = traffic(&daemon, &nginx);
+    create(&daemon, "incident");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = |name: &str| dir.path().join(name);
+    for (format, name) in [("pcapng", "a.pcapng"), ("pcap", "a.pcap")] {
+        let path = file(name);
+        let arguments = ["snapshot", "export", "incident", path.to_str().expect("path"), "--format", format];
+        let output = daemon.remora(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = run("capinfos", &["-M", path.to_str().expect("path")]);
+        assert!(!said.to_lowercase().contains("warn") && !said.contains("damaged"), "{said}");
+        assert_eq!(calls_by_tshark(&path, nginx.port), 5, "{name}");
+    }
+    let comments = run(
+        "tshark",
+        &["-r", file("a.pcapng").to_str().expect("path"), "-T", "fields", "-e", "frame.comment"],
+    );
+    assert!(comments.contains("nginx["), "owners are in the comments");
+
+    let path = file("one.pcapng");
+    let arguments = [
+        "snapshot",
+        "export",
+        "incident",
+        path.to_str().expect("path"),
+        "--kfl",
+        "request.path == \"/missing\"",
+    ];
+    assert!(daemon.remora(&arguments).status.success());
+    assert_eq!(calls_by_tshark(&path, nginx.port), 1, "the connection of one call");
+    let whole = daemon.get(&format!("/api/v1/pcap?kfl=dst.port%20==%20{}", nginx.port));
+    assert_eq!(whole.status, 200);
+    std::fs::write(file("raw.pcapng"), &whole.body).expect("write");
+    assert_eq!(calls_by_tshark(&file("raw.pcapng"), nginx.port), 5);
+    let har = daemon.get(&format!("/api/v1/export?format=har&kfl=dst.port%20==%20{}", nginx.port)).json();
+    let calls = har["log"]["entries"].as_array().expect("entries");
+    assert_eq!(calls.len(), 5);
+    assert!(calls.iter().any(|call| call["response"]["status"] == 404), "{har}");
+    let headers = calls[0]["request"]["headers"].as_array().expect("a list");
+    assert!(headers.iter().any(|header| header["name"] == "Host"), "{headers:?}");
+    let lines = daemon.get(&format!("/api/v1/export?format=jsonl&kfl=dst.port%20==%20{}", nginx.port)).text();
+    assert_eq!(lines.lines().count(), 5);
+
+    let path = file("a.pcapng");
+    let output = daemon.remora(&["snapshot", "import", "again", path.to_str().expect("path"), "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = daemon.remora(&["snapshot", "dissect", "again"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert_equal(&live, &entries(&daemon, nginx.port, "again"));
+    let output = daemon.remora(&["snapshot", "import", "plain", file("a.pcap").to_str().expect("path")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    dissect(&daemon, "plain");
+    assert_eq!(entries(&daemon, nginx.port, "plain").len(), 5);
+    let reply = daemon.post("/api/v1/snapshots/import?name=noise", "this is no capture file");
+    assert_eq!(reply.status, 400, "{}", reply.text());
+
+    for name in ["incident", "again", "plain"] {
+        assert!(daemon.remora(&["snapshot", "delete", name]).status.success());
+    }
+    assert_eq!(daemon.data("/api/v1/snapshots")["usedBytes"], 0);
+}
+
+#[test]
+fn root_a_killed_daemon_keeps_raw_capture_and_snapshots() {
+    let nginx = Nginx::start("");
+    let state = tempfile::tempdir().expect("state");
+    let options = || Options { state: Some(state.path().to_path_buf()), ..Options::default() };
+    let daemon = Daemon::start_with(options());
+    let live = traffic(&daemon, &nginx);
+    create(&daemon, "before");
+    curl(&[&nginx.url("/after"), "-o", "/dev/null"]);
+    let written = daemon.counter("raw", "written_records");
+    until("the records on disk", || (daemon.counter("raw", "written_records") > written + 10).then_some(()));
+    std::fs::create_dir(state.path().join("snapshots/77.new")).expect("left over");
+    daemon.kill();
+
+    let daemon = Daemon::start_with(options());
+    assert!(!state.path().join("snapshots/77.new").exists(), "what was not completed is removed");
+    let open = std::fs::read_dir(state.path().join("raw")).expect("raw").flatten();
+    let open = open.filter(|file| file.path().extension().is_some_and(|ending| ending == "part")).count();
+    assert!(open <= 1, "only the new segment is open");
+    dissect(&daemon, "before");
+    assert_equal(&live, &entries(&daemon, nginx.port, "before"));
+    create(&daemon, "all");
+    dissect(&daemon, "all");
+    let found = entries(&daemon, nginx.port, "all");
+    assert_eq!(found.len(), 6, "{found:?}");
+    for segment in std::fs::read_dir(state.path().join("raw")).expect("raw").flatten() {
+        let path = segment.path();
+        if path.extension().is_some_and(|ending| ending == "pcapng") {
+            let said = run("capinfos", &["-M", path.to_str().expect("path")]);
+            assert!(!said.to_lowercase().contains("warn") && !said.contains("damaged"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn root_raw_capture_and_snapshots_are_controlled_in_kubesharks_shapes_too() {
+    let nginx = Nginx::start("");
+    let daemon = Daemon::start();
+    traffic(&daemon, &nginx);
+    let raw = daemon.data("/api/v1/capture/raw");
+    assert_eq!((&raw["enabled"], &raw["state"]), (&json!(true), &json!("recording")), "{raw}");
+    let state = daemon.get("/mcp/raw-capture").json();
+    assert_eq!((&state["enabled"], &state["session_id"]), (&json!(true), &raw["sessionId"]));
+
+    let made = daemon.post("/mcp/snapshots", r#"{"name":"one","duration":"1h"}"#).json();
+    assert_eq!((&made["success"], &made["name"]), (&json!(true), &json!("one")));
+    let bounds = daemon.get("/mcp/data-boundaries").json();
+    assert!(
+        bounds["nodes"][0]["oldest_ts"].as_u64() > Some(0)
+            && bounds["cluster"]["newest_ts"].as_u64() > Some(0)
+    );
+    let shown = daemon.get("/mcp/snapshots/one").json();
+    assert_eq!((&shown["status"], &shown["node_count"]), (&json!("completed"), &json!(1)));
+    assert!(shown["packet_count"].as_u64() > Some(10), "{shown}");
+    assert_eq!(daemon.get("/mcp/snapshots").json()["snapshots"][0]["name"], "one");
+    assert_eq!(daemon.post("/mcp/snapshots", r#"{"name":"one"}"#).status, 409);
+
+    let begun = daemon.post("/mcp/dissections", r#"{"snapshot":"one","name":"first"}"#).json();
+    assert_eq!((&begun["success"], &begun["status"]), (&json!(true), &json!("pending")));
+    let ended = until("the dissection", || {
+        let shown = daemon.get("/mcp/dissections/one/first").json();
+        (shown["status"] == "completed").then_some(shown)
+    });
+    assert!(ended["stats"]["protocol_counts"]["http"].as_u64() >= Some(5), "{ended}");
+    let databases = daemon.get("/mcp/databases").json();
+    assert_eq!(databases["databases"][1]["name"], "first", "{databases}");
+    assert_eq!(daemon.get("/mcp/dissections?snapshot=one").json()["dissections"][0]["progress"], 100);
+
+    assert_eq!(daemon.post("/api/v1/capture/raw/stop", "").json()["data"]["enabled"], false);
+    assert_eq!(daemon.get("/mcp/raw-capture").json()["enabled"], false);
+    assert_eq!(daemon.post("/api/v1/capture/raw/start", "").json()["data"]["enabled"], true);
+    let listed = daemon.remora(&["snapshot", "list"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("one"));
+}
