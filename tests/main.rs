@@ -11,6 +11,7 @@ mod support;
 mod access;
 mod attribution;
 mod capture_files;
+mod grpc_calls;
 mod history;
 mod http2_calls;
 mod http_calls;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::flow::{Routed, Router, RouterConfig};
-use crate::model::{CaptureSource, ErrorKind, Packet};
+use crate::model::{CaptureSource, ErrorKind, Packet, Value};
 use crate::testing::{ACK, FIN_ACK, RST, Socket, Talk, addr, ms, udp};
 
 const C: &str = "10.0.0.1:40000";
@@ -200,6 +200,28 @@ fn reset_and_silence_become_entries_with_errors() {
     assert!(rig.seen.entries.is_empty());
     rig.advance(later(&talk, Duration::from_secs(61)));
     assert_eq!(rig.seen.entries[0].error.as_ref().unwrap().kind, ErrorKind::Timeout);
+}
+
+#[test]
+fn a_long_download_is_shown_open_and_again_under_the_same_id() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::local(C, S, 1);
+    rig.feed(talk.open());
+    rig.feed(talk.say(true, ASK));
+    rig.feed(talk.say(false, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"));
+    rig.advance(later(&talk, Duration::from_millis(900)));
+    assert!(rig.seen.entries.is_empty());
+    rig.advance(later(&talk, Duration::from_millis(1100)));
+    rig.advance(later(&talk, Duration::from_millis(2500)));
+    assert_eq!(rig.seen.entries.len(), 1);
+    rig.feed(talk.say(false, b"cd"));
+    rig.feed(talk.say(true, ASK));
+    rig.feed(talk.say(false, ANSWER));
+    let seen: Vec<_> =
+        rig.seen.entries.iter().map(|entry| (entry.id.index, entry.is_open(), entry.status)).collect();
+    assert_eq!(seen, [(0, true, 200), (0, false, 200), (1, false, 200)]);
+    let size = rig.seen.entries[1].response.get("bodySize");
+    assert_eq!(size, Some(&Value::Int(4)));
 }
 
 #[test]
