@@ -5,7 +5,7 @@ use std::{env, error::Error, path::PathBuf};
 use libbpf_cargo::SkeletonBuilder;
 
 /// One object per job, so that a kernel that refuses one still runs the others.
-const OBJECTS: [&str; 2] = ["packet", "socket"];
+const OBJECTS: [&str; 3] = ["packet", "socket", "tls"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=bpf");

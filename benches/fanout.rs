@@ -405,6 +405,10 @@ impl Control for Nothing {
         schema::Doctor::default()
     }
 
+    fn tls(&self) -> schema::TlsDoctor {
+        schema::TlsDoctor::default()
+    }
+
     fn metrics_text(&self) -> String {
         String::new()
     }

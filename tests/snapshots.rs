@@ -134,6 +134,8 @@ fn root_what_is_dissected_later_equals_what_was_seen_live() {
     assert_eq!(streamed, later);
     assert!(feed.closed().is_some(), "a snapshot's stream ends");
     assert_eq!(daemon.get("/api/v1/entries?snapshot=nothing").status, 404);
+    let shown = daemon.remora(&["tail", "--snapshot", "incident", &filter]);
+    assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), 5, "it ends by itself");
 
     // Live dissection off: raw capture goes on, and nothing is lost for later.
     assert_eq!(daemon.post("/mcp/dissection/disable", "").status, 200);
@@ -172,6 +174,30 @@ fn root_exported_files_open_elsewhere_and_come_back_as_snapshots() {
         &["-r", file("a.pcapng").to_str().expect("path"), "-T", "fields", "-e", "frame.comment"],
     );
     assert!(comments.contains("nginx["), "owners are in the comments");
+
+    let path = file("one.pcapng");
+    let arguments = [
+        "snapshot",
+        "export",
+        "incident",
+        path.to_str().expect("path"),
+        "--kfl",
+        "request.path == \"/missing\"",
+    ];
+    assert!(daemon.remora(&arguments).status.success());
+    assert_eq!(calls_by_tshark(&path, nginx.port), 1, "the connection of one call");
+    let whole = daemon.get(&format!("/api/v1/pcap?kfl=dst.port%20==%20{}", nginx.port));
+    assert_eq!(whole.status, 200);
+    std::fs::write(file("raw.pcapng"), &whole.body).expect("write");
+    assert_eq!(calls_by_tshark(&file("raw.pcapng"), nginx.port), 5);
+    let har = daemon.get(&format!("/api/v1/export?format=har&kfl=dst.port%20==%20{}", nginx.port)).json();
+    let calls = har["log"]["entries"].as_array().expect("entries");
+    assert_eq!(calls.len(), 5);
+    assert!(calls.iter().any(|call| call["response"]["status"] == 404), "{har}");
+    let headers = calls[0]["request"]["headers"].as_array().expect("a list");
+    assert!(headers.iter().any(|header| header["name"] == "Host"), "{headers:?}");
+    let lines = daemon.get(&format!("/api/v1/export?format=jsonl&kfl=dst.port%20==%20{}", nginx.port)).text();
+    assert_eq!(lines.lines().count(), 5);
 
     let path = file("a.pcapng");
     let output = daemon.remora(&["snapshot", "import", "again", path.to_str().expect("path"), "--json"]);

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Third-party crates with one home.
 const HOMES: &[(&str, &[&str])] = &[
     ("libbpf_rs", &["daemon/capture/"]),
+    ("iced_x86", &["daemon/capture/tls/"]),
     ("redb", &["daemon/store/"]),
     ("axum", &["daemon/api/"]),
     ("sd_notify", &["daemon/runtime/"]),

@@ -63,10 +63,22 @@ struct sock {
 	__u16 sk_protocol;
 };
 
-struct file;
+struct file {
+	void *private_data;
+};
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct nsproxy {
@@ -108,6 +120,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct css_set *cgroups;
 	const struct cred *cred;
+	struct files_struct *files;
 };
 
 struct linux_binprm {

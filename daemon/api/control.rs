@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{Caller, Role};
-use super::schema::{Doctor, Flow, NewToken, RawCapture, Status, TokenInfo};
+use super::schema::{Doctor, Flow, NewToken, RawCapture, Status, TlsDoctor, TokenInfo};
 use crate::engine::kfl::Filter;
 use crate::engine::model::{Entry, EntryId, Timestamp};
 use crate::store::{Grouping, Statistics, Topology};
@@ -49,6 +49,8 @@ pub trait Control: Send + Sync {
     fn flows(&self) -> Vec<Flow>;
     /// Which mechanism does each job, and why not a better one.
     fn doctor(&self) -> Doctor;
+    /// What is seen of the TLS of processes, and what is not, and why.
+    fn tls(&self) -> TlsDoctor;
     /// All metrics in Prometheus' text format.
     fn metrics_text(&self) -> String;
 }

@@ -196,6 +196,59 @@ pub struct Attempt {
     pub outcome: String,
 }
 
+/// `GET /api/v1/doctor/tls`: what is seen of the TLS of processes, and what is not, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsDoctor {
+    /// Whether every process that lived at the start has been looked at.
+    pub settled: bool,
+    /// Processes with TLS, by pid.
+    pub processes: Vec<TlsProcess>,
+}
+
+/// A process with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsProcess {
+    /// In the initial pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its libraries.
+    pub libraries: Vec<TlsUse>,
+    /// Why nothing can be seen, where that is known without a library; may be empty.
+    pub reason: String,
+    /// Bytes of plaintext seen that it read.
+    pub bytes_read: u64,
+    /// Bytes of plaintext seen that it wrote.
+    pub bytes_written: u64,
+    /// Chunks of plaintext, by what bound them to their connection: `in_call`, `descriptor`,
+    /// `nearby_transfer`, `unbound` when they were taken.
+    pub chunks: BTreeMap<String, u64>,
+}
+
+/// A TLS library in a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsUse {
+    /// `openssl`, `gnutls`, `go`, ...
+    pub library: String,
+    /// Its version; may be empty.
+    pub version: String,
+    /// The file, as the process sees it.
+    pub path: String,
+    /// How its functions were found: `symbols`, `line_table`; empty if they were not.
+    pub found_by: String,
+    /// Functions with probes.
+    pub functions: Vec<String>,
+    /// Probes sit on instructions that the kernel has to single-step, which slows the process more.
+    pub costly: bool,
+    /// Whether its plaintext can be seen.
+    pub attached: bool,
+    /// What cannot be seen, and why; may be empty.
+    pub reason: String,
+}
+
 /// One thing worth knowing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

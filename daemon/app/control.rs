@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::api::schema::{
     Attempt, Doctor, DoctorJob, DropStatus, Finding, Flow, FlowEnd, FlowTls, QueueStatus, RawCapture,
-    RungStatus, StageStatus, Status,
+    RungStatus, StageStatus, Status, TlsDoctor, TlsProcess, TlsUse,
 };
 use crate::api::{Control, ControlError};
 use crate::archive::State;
-use crate::capture::{Capture, JobReport, KernelCounters};
+use crate::capture::{self, Capture, JobReport, KernelCounters};
 use crate::engine::model::{DropReason, NodeInfo, Stage, Timestamp};
 use crate::engine::shard::{self, FlowInfo};
 use crate::pipeline::Handle;
@@ -143,6 +143,13 @@ impl Control for Running {
         }
     }
 
+    fn tls(&self) -> TlsDoctor {
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(capture) = capture.as_ref() else { return TlsDoctor::default() };
+        let processes = capture.tls_processes().into_iter().map(tls_process).collect();
+        TlsDoctor { settled: capture.has_seen_tls_of_all(), processes }
+    }
+
     fn metrics_text(&self) -> String {
         self.take_counters();
         self.take_gauges();
@@ -182,6 +189,9 @@ impl Running {
         drops.set(DropReason::PacketTruncated, counters.truncated);
         drops.set(DropReason::PacketUnreadable, counters.unreadable);
         drops.set(DropReason::SocketRingFull, counters.socket_ring_full);
+        drops.set(DropReason::TlsRingFull, counters.tls_ring_full);
+        drops.set(DropReason::TlsUnreadable, counters.tls_unreadable);
+        drops.set(DropReason::TlsOverBudget, counters.tls_over_budget);
         drops.set(DropReason::RecordMalformed, counters.malformed);
         self.metrics.set(Metric::CapturePackets, counters.captured + counters.truncated);
         self.metrics.set(Metric::CaptureBytes, counters.bytes);
@@ -266,6 +276,10 @@ impl Running {
                 ("excluded_own", counters.excluded_own),
                 ("excluded_scope", counters.excluded_scope),
                 ("socket_events", counters.socket_events),
+                ("tls_calls", counters.tls_calls),
+                ("tls_bytes", counters.tls_bytes),
+                ("tls_chunks", counters.tls_chunks),
+                ("tls_disagreed", counters.tls_disagreed),
             ]),
         }
     }
@@ -279,6 +293,8 @@ impl Running {
             counters: numbers(&[
                 ("packets", self.metrics.get(Metric::PipelinePackets)),
                 ("connections", self.metrics.get(Metric::PipelineConnections)),
+                ("tls_pieces", self.metrics.get(Metric::PipelineTlsPieces)),
+                ("tls_disagreements", self.metrics.get(Metric::PipelineTlsDisagreements)),
                 ("entries", self.metrics.get(Metric::PipelineEntries)),
             ]),
         }
@@ -407,13 +423,18 @@ fn resident_bytes() -> u64 {
 
 /// Reasons that are a choice and no loss.
 fn is_loss(reason: &str) -> bool {
-    !matches!(reason, "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole")
+    !matches!(
+        reason,
+        "dissection_paused" | "not_ip" | "packet_truncated" | "sequence_hole" | "tls_hole" | "tls_unrouted"
+    )
 }
 
 fn advice_for(reason: &str) -> &'static str {
     match reason {
         "ring_full" => "raise capture.ring-size, or leave more out with capture.exclude",
         "socket_ring_full" => "raise capture.socket-ring-size",
+        "tls_ring_full" => "raise tls.ring-size, or leave more out with capture.exclude",
+        "tls_over_budget" => "raise tls.max-message if whole messages are wanted",
         "shard_queue_full" => "raise dissection.shards, or leave more out with capture.exclude",
         "connection_limit" => "raise dissection.max-connections",
         "subscriber_slow" => "use a narrower filter, or read faster",
@@ -469,6 +490,37 @@ fn diagnosis(job: &JobReport) -> DoctorJob {
         mechanism: job.mechanism.clone(),
         attempts: at_work.chain(missing).map(|(mechanism, outcome)| Attempt { mechanism, outcome }).collect(),
         advice,
+    }
+}
+
+fn tls_process(process: capture::TlsProcess) -> TlsProcess {
+    let seen = process.seen;
+    TlsProcess {
+        pid: process.pid,
+        name: process.name,
+        libraries: process.libraries.into_iter().map(tls_use).collect(),
+        reason: process.reason,
+        bytes_read: seen.bytes_read,
+        bytes_written: seen.bytes_written,
+        chunks: numbers(&[
+            ("in_call", seen.in_call),
+            ("descriptor", seen.descriptor),
+            ("nearby_transfer", seen.nearby_transfer),
+            ("unbound", seen.unbound),
+        ]),
+    }
+}
+
+fn tls_use(used: capture::TlsUse) -> TlsUse {
+    TlsUse {
+        library: used.library.name().to_string(),
+        version: used.version,
+        path: used.path,
+        found_by: used.found_by.to_string(),
+        functions: used.functions,
+        costly: used.is_costly,
+        attached: used.attached,
+        reason: used.reason,
     }
 }
 

@@ -284,6 +284,9 @@ fn capture_config(config: &Config) -> Result<CaptureConfig> {
     Ok(CaptureConfig {
         ring_bytes: bytes(config.capture.ring_size),
         socket_ring_bytes: bytes(config.capture.socket_ring_size),
+        tls: config.tls.enabled,
+        tls_ring_bytes: bytes(config.tls.ring_size),
+        tls_message_bytes: bytes(config.tls.max_message),
         scope: reload::scope(&config.capture)?,
         own_pid: std::process::id(),
     })

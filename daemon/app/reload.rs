@@ -77,6 +77,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen", old.listen != new.listen),
         ("access", old.access != new.access),
         ("capture ring sizes", rings(old) != rings(new)),
+        ("tls", old.tls != new.tls),
         ("capture.raw", old.capture.raw != new.capture.raw),
         ("dissection", old.dissection != new.dissection),
         ("store.enabled or store.path", places(old) != places(new)),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::bpf::PacketCounts;
+use super::bpf::{PacketCounts, TlsCounts};
 use crate::engine::model::DropReason;
 
 /// Counters since the start of capture; packets unless said otherwise. Read while traffic flows they
@@ -31,6 +31,20 @@ pub struct KernelCounters {
     pub socket_events: u64,
     /// Socket and process events lost because their ring was full.
     pub socket_ring_full: u64,
+    /// Calls of TLS libraries that moved plaintext.
+    pub tls_calls: u64,
+    /// Bytes of plaintext that they moved.
+    pub tls_bytes: u64,
+    /// Chunks of plaintext handed over.
+    pub tls_chunks: u64,
+    /// Chunks and events of TLS sessions lost because their ring was full.
+    pub tls_ring_full: u64,
+    /// Chunks lost because the memory that they were in was not there.
+    pub tls_unreadable: u64,
+    /// Bytes beyond the budget of a message.
+    pub tls_over_budget: u64,
+    /// Evidence of a session's socket that contradicted stronger or earlier one.
+    pub tls_disagreed: u64,
     /// Records and events that did not decode.
     pub malformed: u64,
 }
@@ -38,6 +52,7 @@ pub struct KernelCounters {
 impl KernelCounters {
     pub(super) fn new(
         packets: PacketCounts,
+        tls: TlsCounts,
         socket_events: u64,
         socket_ring_full: u64,
         malformed: u64,
@@ -54,18 +69,28 @@ impl KernelCounters {
             excluded_scope: packets.excluded_scope,
             socket_events,
             socket_ring_full,
+            tls_calls: tls.calls,
+            tls_bytes: tls.bytes,
+            tls_chunks: tls.chunks,
+            tls_ring_full: tls.ring_full,
+            tls_unreadable: tls.unreadable,
+            tls_over_budget: tls.over_budget,
+            tls_disagreed: tls.disagreed,
             malformed,
         }
     }
 
     /// The losses by the names that all of Remora uses. A truncated packet is handed over, yet counts.
-    pub fn losses(&self) -> [(DropReason, u64); 6] {
+    pub fn losses(&self) -> [(DropReason, u64); 9] {
         [
             (DropReason::RingFull, self.ring_full),
             (DropReason::PacketTruncated, self.truncated),
             (DropReason::PacketUnreadable, self.unreadable),
             (DropReason::NotIp, self.not_ip),
             (DropReason::SocketRingFull, self.socket_ring_full),
+            (DropReason::TlsRingFull, self.tls_ring_full),
+            (DropReason::TlsUnreadable, self.tls_unreadable),
+            (DropReason::TlsOverBudget, self.tls_over_budget),
             (DropReason::RecordMalformed, self.malformed),
         ]
     }

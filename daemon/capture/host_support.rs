@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::btf::{Btf, types::Typedef};
+use libbpf_rs::btf::{Btf, types::Struct, types::Typedef};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::CaptureError;
@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) tracepoints: BTreeSet<&'static str>,
     /// The iterator over the files of all processes exists.
     pub(super) has_file_iterator: bool,
+    /// One link can hold many uprobes.
+    pub(super) has_uprobe_multi: bool,
     /// The mode of kernel lockdown: `none`, `integrity`, `confidentiality`; empty without one.
     pub(super) lockdown: String,
     /// Effective capabilities of this process, as in `CapEff`.
@@ -43,6 +45,9 @@ pub(super) fn probe() -> Facts {
         has_btf: btf.is_some(),
         tracepoints: TRACEPOINTS.into_iter().filter(|name| knows(&format!("btf_trace_{name}"))).collect(),
         has_file_iterator: btf.as_ref().is_some_and(iterates),
+        has_uprobe_multi: btf
+            .as_ref()
+            .is_some_and(|btf| btf.type_by_name::<Struct<'_>>("bpf_uprobe_multi_link").is_some()),
         lockdown: lockdown_mode(&read("/sys/kernel/security/lockdown")),
         capabilities: effective_capabilities(&read("/proc/self/status")),
     }

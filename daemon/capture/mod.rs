@@ -7,6 +7,7 @@
 mod bpf;
 mod clock;
 mod counters;
+mod delivery;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host_support;
@@ -15,6 +16,8 @@ mod report;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tls_side;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
@@ -24,15 +27,18 @@ use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-use self::bpf::{Attached, Batch, LoadOptions, Loaded, PacketDecoder, ReaderHandle};
-use self::clock::Clock;
+use self::bpf::{Attached, LoadOptions, Loaded, ReaderHandle, RingSource};
+use self::delivery::Delivery;
 use self::plan::CapturePlan;
 use self::scope::ScopeMaps;
+use self::tls::Noticing;
+use self::tls_side::TlsSide;
 use crate::engine::model::{Record, Timestamp};
 
 pub use self::counters::KernelCounters;
 pub use self::report::{JobReport, MissingProgram};
 pub use self::scope::{Scope, ScopeLists};
+pub use self::tls::{TlsProcess, TlsSeen, TlsUse};
 
 /// Where records go. Called on a capture thread, so it must not wait.
 pub trait Sink: Send {
@@ -57,6 +63,12 @@ pub struct CaptureConfig {
     pub ring_bytes: u32,
     /// Bytes of the socket event ring; rounded up to a power of two.
     pub socket_ring_bytes: u32,
+    /// Whether to look into TLS libraries.
+    pub tls: bool,
+    /// Bytes of the ring for plaintext of TLS; rounded up to a power of two.
+    pub tls_ring_bytes: u32,
+    /// Most bytes of plaintext taken of one call of a TLS library; at most 2 MiB.
+    pub tls_message_bytes: u32,
     /// Which packets.
     pub scope: Scope,
     /// Process whose sockets, and whose clients' sockets, are not captured; 0: none. In the initial
@@ -66,7 +78,15 @@ pub struct CaptureConfig {
 
 impl Default for CaptureConfig {
     fn default() -> Self {
-        Self { ring_bytes: 32 << 20, socket_ring_bytes: 4 << 20, scope: Scope::default(), own_pid: 0 }
+        Self {
+            ring_bytes: 32 << 20,
+            socket_ring_bytes: 4 << 20,
+            tls: true,
+            tls_ring_bytes: 16 << 20,
+            tls_message_bytes: 2 << 20,
+            scope: Scope::default(),
+            own_pid: 0,
+        }
     }
 }
 
@@ -170,6 +190,7 @@ pub struct Capture {
     packet_counters: MapHandle,
     socket_counters: Option<MapHandle>,
     scope: ScopeMaps,
+    tls: Option<TlsSide>,
     malformed: Arc<AtomicU64>,
     jobs: Vec<JobReport>,
 }
@@ -192,7 +213,9 @@ impl Capture {
         let cgroup = host_support::open_cgroup2(plan.cgroup2.as_deref())?;
         let malformed = Arc::new(AtomicU64::new(0));
 
-        let socket_side = start_sockets(config, &plan, cgroup.as_fd(), sockets, &malformed);
+        let (tls, tls_source, tls_job) = tls_side::start(config, &plan, cgroup.as_fd());
+        let noticing = tls.as_ref().map(TlsSide::noticing);
+        let socket_side = start_sockets(config, &plan, cgroup.as_fd(), sockets, &malformed, noticing);
         let loaded = bpf::load_packet(&options(config, config.ring_bytes))?;
         let scope = ScopeMaps::of(&loaded)?;
         scope.set(&config.scope)?;
@@ -212,10 +235,12 @@ impl Capture {
                 None
             }
         };
+        jobs.push(tls_job);
         let (sockets, socket_counters) = socket_side.map(|side| (side.reader, side.counters)).unzip();
-        let delivery = Delivery::packets(packets, &malformed);
-        let reader = bpf::spawn_reader("capture-packets", loaded, attached, delivery)?;
-        Ok(Self { packets: reader, sockets, packet_counters, socket_counters, scope, malformed, jobs })
+        let delivery = Delivery::packets(packets, &malformed, tls.as_ref().map(TlsSide::census));
+        let sources = std::iter::once(RingSource { loaded, attached }).chain(tls_source).collect();
+        let reader = bpf::spawn_reader("capture-packets", sources, delivery)?;
+        Ok(Self { packets: reader, sockets, packet_counters, socket_counters, scope, tls, malformed, jobs })
     }
 
     /// Where this host has a cgroup2 root mounted: the inode numbers below it are the cgroup ids of a
@@ -235,22 +260,46 @@ impl Capture {
             Some(map) => bpf::socket_counts(&read(map, "socket_counters")?),
             None => (0, 0),
         };
+        let tls = match &self.tls {
+            Some(tls) => bpf::tls_counts(&read(tls.counters(), "tls_counters")?),
+            None => bpf::TlsCounts::default(),
+        };
         let malformed = self.malformed.load(Ordering::Relaxed);
-        Ok(KernelCounters::new(packets, socket_events, socket_ring_full, malformed))
+        Ok(KernelCounters::new(packets, tls, socket_events, socket_ring_full, malformed))
     }
 
     /// Which mechanism does which job, and why not a better one.
     pub fn jobs(&self) -> Vec<JobReport> {
-        self.jobs.clone()
+        let mut jobs = self.jobs.clone();
+        if let (Some(tls), Some(job)) = (&self.tls, jobs.iter_mut().find(|job| job.job == "tls")) {
+            tls.add_to(job);
+        }
+        jobs
+    }
+
+    /// What is seen of the TLS of each process that has any, and what is not, and why. By pid.
+    pub fn tls_processes(&self) -> Vec<TlsProcess> {
+        self.tls.as_ref().map(|tls| tls.census().processes()).unwrap_or_default()
+    }
+
+    /// Whether the TLS of every process that lived at the start has been looked at.
+    pub fn has_seen_tls_of_all(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.census().has_settled())
     }
 
     /// Changes at run time which packets are captured.
     pub fn set_scope(&self, scope: &Scope) -> Result<(), CaptureError> {
+        if let Some(tls) = &self.tls {
+            tls.set_scope(scope)?;
+        }
         self.scope.set(scope)
     }
 
     /// Detaches everything, delivers what is left in the rings, and ends the threads.
     pub fn stop(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.stop();
+        }
         self.packets.stop();
         if let Some(sockets) = &mut self.sockets {
             sockets.stop();
@@ -300,6 +349,7 @@ fn start_sockets(
     cgroup: BorrowedFd<'_>,
     sink: Box<dyn Sink>,
     malformed: &Arc<AtomicU64>,
+    noticing: Option<Noticing>,
 ) -> Result<SocketSide, CaptureError> {
     let loaded = bpf::load_socket(&LoadOptions {
         has_socket_helpers: plan.has_socket_helpers,
@@ -308,67 +358,13 @@ fn start_sockets(
         ..options(config, config.socket_ring_bytes)
     })?;
     let mut attached = bpf::attach_all(&loaded, cgroup, &[]);
-    let mut delivery = Delivery::sockets(sink, malformed);
+    let mut delivery = Delivery::sockets(sink, malformed, noticing);
     // The hooks are attached, so no socket falls between.
     if let Some(events) = attached.run(&loaded, plan::FILE_ITERATOR) {
-        delivery.records(&events);
-        delivery.end();
+        delivery.existing(&events);
     }
     let jobs = report::socket_jobs(plan, &attached);
     let counters = loaded.map("socket_counters")?;
-    let reader = bpf::spawn_reader("capture-sockets", loaded, attached, delivery)?;
+    let reader = bpf::spawn_reader("capture-sockets", vec![RingSource { loaded, attached }], delivery)?;
     Ok(SocketSide { reader, counters, jobs })
-}
-
-/// Decodes the records of one ring for one sink.
-struct Delivery {
-    sink: Box<dyn Sink>,
-    clock: Clock,
-    /// `None`: socket events.
-    packets: Option<PacketDecoder>,
-    malformed: Arc<AtomicU64>,
-}
-
-impl Delivery {
-    fn packets(sink: Box<dyn Sink>, malformed: &Arc<AtomicU64>) -> Self {
-        let packets = Some(PacketDecoder::default());
-        Self { sink, clock: Clock::new(), packets, malformed: Arc::clone(malformed) }
-    }
-
-    fn sockets(sink: Box<dyn Sink>, malformed: &Arc<AtomicU64>) -> Self {
-        Self { sink, clock: Clock::new(), packets: None, malformed: Arc::clone(malformed) }
-    }
-
-    /// Socket events that stand one after the other.
-    fn records(&mut self, mut events: &[u8]) {
-        while !events.is_empty() {
-            let Some((record, size)) = bpf::socket_record(events, &self.clock) else {
-                self.malformed.fetch_add(1, Ordering::Relaxed);
-                return;
-            };
-            self.sink.record(record);
-            events = events.get(size..).unwrap_or_default();
-        }
-    }
-}
-
-impl Batch for Delivery {
-    fn record(&mut self, bytes: &[u8]) {
-        let record = match &mut self.packets {
-            Some(decoder) => decoder.decode(bytes, &self.clock).map(Record::Packet),
-            None => bpf::socket_record(bytes, &self.clock).map(|(record, _)| record),
-        };
-        match record {
-            Some(record) => self.sink.record(record),
-            None => {
-                self.malformed.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn end(&mut self) -> Option<Duration> {
-        let now = self.clock.tick();
-        self.sink.flush(now);
-        self.sink.patience()
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::CaptureError;
+use super::bpf::UprobeMethod;
 use super::host_support::Facts;
 
 /// Tracepoints that programs of `bpf/socket.bpf.c` attach to.
@@ -57,6 +58,12 @@ pub(super) struct CapturePlan {
     pub(super) without: BTreeMap<String, String>,
     /// Programs of `socket.bpf.c` that better ones make needless here.
     pub(super) needless: Vec<&'static str>,
+    /// Programs of `tls.bpf.c` that this kernel cannot run, with the reason.
+    pub(super) tls_without: BTreeMap<String, String>,
+    /// Programs of `tls.bpf.c` that better ones make needless here.
+    pub(super) tls_needless: Vec<&'static str>,
+    /// How probes at TLS libraries are attached.
+    pub(super) uprobes: UprobeMethod,
     /// What the user could do to get more.
     pub(super) advice: Option<String>,
 }
@@ -83,6 +90,9 @@ pub(super) fn plan(facts: &Facts) -> Result<CapturePlan, CaptureError> {
         has_socket_helpers: facts.kernel >= SOCKET_HELPERS,
         without: impossible_programs(facts),
         needless: needless_programs(facts),
+        tls_without: impossible_witnesses(facts),
+        tls_needless: needless_witnesses(facts),
+        uprobes: if facts.has_uprobe_multi { UprobeMethod::Multi } else { UprobeMethod::Perf },
         advice: advice(facts),
     })
 }
@@ -114,6 +124,32 @@ fn needless_programs(facts: &Facts) -> Vec<&'static str> {
     if facts.tracepoints.contains("sock_recv_length") { vec!["owner_tcp_read"] } else { Vec::new() }
 }
 
+/// Witnesses of which socket a TLS session uses: program, the tracepoint it needs, what is missed.
+const WITNESSES: [(&str, &str, &str); 3] = [
+    ("tls_socket_send", "sock_send_length", "the exact socket that a TLS library sent on"),
+    ("tls_socket_receive", "sock_recv_length", "the exact socket that a TLS library read"),
+    ("tls_tcp_read", "tcp_rcv_space_adjust", "the socket that a TLS library read"),
+];
+
+fn impossible_witnesses(facts: &Facts) -> BTreeMap<String, String> {
+    let lacks = WITNESSES.iter().filter(|(_, tracepoint, _)| !facts.tracepoints.contains(tracepoint));
+    lacks
+        .map(|(program, tracepoint, missed)| {
+            (
+                (*program).to_owned(),
+                format!("this kernel has no tracepoint {tracepoint}; not known: {missed}"),
+            )
+        })
+        .collect()
+}
+
+/// Stand-ins where the real thing is there.
+fn needless_witnesses(facts: &Facts) -> Vec<&'static str> {
+    let has = |tracepoint: &str| facts.tracepoints.contains(tracepoint);
+    let stand_ins = [("sock_recv_length", "tls_tcp_read"), ("sock_send_length", "tls_egress")];
+    stand_ins.into_iter().filter(|(tracepoint, _)| has(tracepoint)).map(|(_, program)| program).collect()
+}
+
 fn advice(facts: &Facts) -> Option<String> {
     if !facts.has_btf {
         return Some("use a kernel built with CONFIG_DEBUG_INFO_BTF".to_owned());
@@ -133,6 +169,7 @@ mod tests {
             has_btf: true,
             tracepoints: TRACEPOINTS.into_iter().collect(),
             has_file_iterator: true,
+            has_uprobe_multi: true,
             lockdown: "integrity".to_owned(),
             capabilities: u64::MAX,
         }
@@ -142,15 +179,19 @@ mod tests {
     fn a_modern_kernel_runs_everything() {
         let plan = plan(&modern()).expect("supported");
         assert!(plan.without.is_empty() && plan.advice.is_none() && plan.has_socket_helpers);
+        assert!(plan.tls_without.is_empty() && plan.uprobes == UprobeMethod::Multi);
+        assert_eq!(plan.tls_needless, ["tls_tcp_read", "tls_egress"]);
     }
 
     #[test]
     fn linux_5_10_runs_without_what_it_lacks_and_says_so() {
-        let mut facts = Facts { kernel: (5, 10), ..modern() };
+        let mut facts = Facts { kernel: (5, 10), has_uprobe_multi: false, ..modern() };
         facts.tracepoints.remove("sock_send_length");
         facts.tracepoints.remove("sock_recv_length");
         let plan = plan(&facts).expect("supported");
-        assert!(plan.needless.is_empty());
+        assert!(plan.needless.is_empty() && plan.tls_needless.is_empty());
+        assert_eq!(plan.uprobes, UprobeMethod::Perf);
+        assert_eq!(plan.tls_without.len(), 2);
         let without: Vec<_> = plan.without.keys().map(String::as_str).collect();
         assert_eq!(without, ["existing_sockets", "owner_recv", "owner_send"]);
         assert!(!plan.has_socket_helpers);

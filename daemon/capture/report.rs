@@ -12,7 +12,7 @@ pub(super) const PACKET_HOOKS: [&str; 2] = ["packet_egress", "packet_ingress"];
 /// One job of capture on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobReport {
-    /// Name: `packets`, `own_traffic`, `attribution`, `existing_sockets`.
+    /// Name: `packets`, `own_traffic`, `attribution`, `existing_sockets`, `tls`.
     pub job: &'static str,
     /// What does it.
     pub mechanism: String,
@@ -58,6 +58,26 @@ pub(super) fn socket_jobs(plan: &CapturePlan, attached: &Attached) -> Vec<JobRep
         job("attribution", hooks, plan, attached, |name| !is_iterator(name)),
         job("existing_sockets", "iterator over open files".to_owned(), plan, attached, is_iterator),
     ]
+}
+
+/// The job of `tls.bpf.c`; what is attached to which file comes later.
+pub(super) fn tls_job(plan: &CapturePlan, attached: &Attached) -> JobReport {
+    let mut tls = job("tls", plan.uprobes.name().to_owned(), plan, attached, |_| true);
+    tls.attached = true;
+    tls
+}
+
+/// A job that nobody wants.
+pub(super) fn switched_off(job: &'static str, advice: &str) -> JobReport {
+    JobReport {
+        job,
+        mechanism: "none".to_owned(),
+        attached: false,
+        why_not_better: Some("switched off by the configuration".to_owned()),
+        advice: Some(advice.to_owned()),
+        programs: Vec::new(),
+        missing: Vec::new(),
+    }
 }
 
 /// A job that could not be started at all.

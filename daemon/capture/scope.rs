@@ -101,23 +101,44 @@ impl ScopeMaps {
             (&self.networks4, scope.networks(true)),
             (&self.networks6, scope.networks(false)),
         ];
-        let failed = |error| CaptureError::Scope { error };
-        for (map, entries) in &wanted {
-            for (key, verdict) in entries {
-                map.update(key, &verdict.to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
-            }
-        }
-        self.state
-            .update(&0_u32.to_ne_bytes(), &scope.lists().to_ne_bytes(), MapFlags::ANY)
-            .map_err(failed)?;
-        for (map, entries) in &wanted {
-            let old: Vec<_> = map.keys().filter(|key| !entries.contains_key(key)).collect();
-            for key in old {
-                map.delete(&key).map_err(failed)?;
-            }
-        }
-        Ok(())
+        replace(&self.state, &wanted, scope.lists())
     }
+}
+
+/// The maps by which the programs at TLS libraries know the scope: they see no port and no network.
+#[derive(Debug)]
+pub(super) struct TlsScopeMaps {
+    state: MapHandle,
+    cgroups: MapHandle,
+}
+
+impl TlsScopeMaps {
+    pub(super) fn of(loaded: &Loaded) -> Result<Self, CaptureError> {
+        Ok(Self { state: loaded.map("scope_state")?, cgroups: loaded.map("scope_cgroups")? })
+    }
+
+    /// As [`ScopeMaps::set`].
+    pub(super) fn set(&self, scope: &Scope) -> Result<(), CaptureError> {
+        let cgroups = scope.entries(|lists| &lists.cgroups, |id| Some(id.to_ne_bytes().to_vec()));
+        replace(&self.state, &[(&self.cgroups, cgroups)], scope.lists())
+    }
+}
+
+fn replace(state: &MapHandle, wanted: &[(&MapHandle, Entries)], lists: u32) -> Result<(), CaptureError> {
+    let failed = |error| CaptureError::Scope { error };
+    for (map, entries) in wanted {
+        for (key, verdict) in entries {
+            map.update(key, &verdict.to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
+        }
+    }
+    state.update(&0_u32.to_ne_bytes(), &lists.to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
+    for (map, entries) in wanted {
+        let old: Vec<_> = map.keys().filter(|key| !entries.contains_key(key)).collect();
+        for key in old {
+            map.delete(&key).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -62,6 +62,9 @@ keys! {
     "capture.exclude.cgroups" => capture.exclude.cgroups;
     "capture.exclude.ports" => capture.exclude.ports;
     "capture.exclude.networks" => capture.exclude.networks;
+    "tls.enabled" => tls.enabled;
+    "tls.ring-size" => tls.ring_size;
+    "tls.max-message" => tls.max_message;
     "dissection.enabled" => dissection.enabled;
     "dissection.shards" => dissection.shards;
     "dissection.max-connections" => dissection.max_connections;

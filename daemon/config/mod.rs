@@ -44,6 +44,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// `[capture]`
     pub capture: CaptureConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
     /// `[dissection]`
     pub dissection: DissectionConfig,
     /// `[store]`
@@ -144,6 +146,17 @@ pub struct ScopeConfig {
     pub ports: Vec<u16>,
     /// Networks of either address.
     pub networks: Vec<Network>,
+}
+
+/// How plaintext is taken of TLS libraries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsConfig {
+    /// Whether it is.
+    pub enabled: bool,
+    /// Size of the ring for plaintext.
+    pub ring_size: ByteSize,
+    /// Most bytes taken of one read or write.
+    pub max_message: ByteSize,
 }
 
 /// How packets become entries.
@@ -275,6 +288,12 @@ impl Default for CaptureConfig {
             include: ScopeConfig::default(),
             exclude: ScopeConfig::default(),
         }
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self { enabled: true, ring_size: ByteSize::mib(16), max_message: ByteSize::mib(2) }
     }
 }
 

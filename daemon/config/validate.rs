@@ -106,6 +106,8 @@ fn capture(config: &Config, check: &mut Check<'_>) {
     let (least, most) = (ByteSize::mib(1), ByteSize::mib(1024));
     check.size("capture.ring-size", capture.ring_size, least, most);
     check.size("capture.socket-ring-size", capture.socket_ring_size, ByteSize(64 << 10), most);
+    check.size("tls.ring-size", config.tls.ring_size, least, most);
+    check.size("tls.max-message", config.tls.max_message, ByteSize(1 << 10), ByteSize::mib(2));
     check.size("capture.raw-size", capture.raw_size, ByteSize::mib(16), ByteSize::mib(16 << 20));
     check.size("capture.snapshot-size", capture.snapshot_size, ByteSize::mib(1), ByteSize::mib(16 << 20));
     let lists = [

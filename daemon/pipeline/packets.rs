@@ -47,6 +47,7 @@ pub struct PacketSink {
     drops: Arc<Drops>,
     metrics: Arc<Metrics>,
     routed: u64,
+    tls_pieces: u64,
 }
 
 impl PacketSink {
@@ -74,8 +75,17 @@ impl PacketSink {
             drops,
             metrics,
             routed: 0,
+            tls_pieces: 0,
         };
         (sink, sender)
+    }
+
+    fn count_tls(&mut self) {
+        self.metrics.add(Metric::PipelineTlsPieces, std::mem::take(&mut self.tls_pieces));
+        let disagreements = std::mem::take(&mut self.bound.disagreements);
+        self.metrics.add(Metric::PipelineTlsDisagreements, disagreements);
+        self.metrics.set(Metric::PipelineTlsSessions, self.binder.sessions() as u64);
+        self.metrics.set(Metric::PipelineTlsHeldBytes, self.binder.held().1 as u64);
     }
 
     fn take_tls(&mut self, event: TlsEvent) {
@@ -89,6 +99,7 @@ impl PacketSink {
 
     /// Sorts what the binder hands out.
     fn take_bound(&mut self) {
+        self.tls_pieces += self.bound.routed.len() as u64;
         for (shard, routed) in self.bound.routed.drain(..) {
             if let Some(batch) = self.plaintext.get_mut(shard) {
                 let weight = weight_of(&routed);
@@ -152,6 +163,7 @@ impl capture::Sink for PacketSink {
             }
         }
         self.metrics.add(Metric::PipelinePackets, std::mem::take(&mut self.routed));
+        self.count_tls();
         self.take_socket_events();
         self.router.expire(now);
         self.metrics.set(Metric::PipelineConnections, self.router.connections() as u64);

@@ -185,17 +185,48 @@ impl Library {
         self.add(snapshot, |directory| link_all(&raw, directory, &names))
     }
 
+    /// Links the segments of a window, so that they stay while they are read. Whoever asked removes the
+    /// directory; after a crash the next start does.
+    pub(super) fn hold(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<(PathBuf, Vec<String>), SnapshotError> {
+        let archive = self.archive.as_ref().ok_or(SnapshotError::NoCapture)?;
+        if to.plus(RECENT) >= clock::now() {
+            archive.seal(SEAL_PATIENCE)?;
+        }
+        let segments = archive.segments().into_iter().filter(|segment| segment.overlaps(from, to));
+        let names: Vec<String> = segments.map(|segment| segment.name()).collect();
+        if names.is_empty() {
+            return Err(invalid(
+                "nothing was captured in that window; GET /api/v1/capture/raw says what is kept",
+            ));
+        }
+        let directory = self.config.path.join(format!("{}{UNFINISHED}", self.next_id()));
+        let made = DirBuilder::new().mode(0o700).create(&directory);
+        match made.and_then(|()| link_all(archive.path(), &directory, &names)) {
+            Ok(linked) => Ok((directory, linked)),
+            Err(error) => {
+                remove_all(&directory);
+                Err(SnapshotError::Disk { path: directory, error })
+            }
+        }
+    }
+
+    fn next_id(&self) -> u64 {
+        let mut state = self.state();
+        state.next += 1;
+        state.next - 1
+    }
+
     /// Makes a directory, has it filled, and enters it into the manifest.
     pub(super) fn add(
         &self,
         mut snapshot: Snapshot,
         fill: impl FnOnce(&Path) -> io::Result<Vec<String>>,
     ) -> Result<Snapshot, SnapshotError> {
-        let id = {
-            let mut state = self.state();
-            state.next += 1;
-            state.next - 1
-        };
+        let id = self.next_id();
         let unfinished = self.config.path.join(format!("{id}{UNFINISHED}"));
         let directory = self.directory(id);
         let failed = |error| SnapshotError::Disk { path: directory.clone(), error };
@@ -466,7 +497,7 @@ fn remove_left_over(root: &Path, known: &[u64]) -> io::Result<u64> {
     Ok(largest)
 }
 
-fn remove_all(path: &Path) {
+pub(super) fn remove_all(path: &Path) {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!("cannot remove {}: {error}; the next start tries again", path.display());

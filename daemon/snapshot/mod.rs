@@ -26,7 +26,7 @@ use crate::store::StoreError;
 
 pub use self::capture_file::{CaptureFile, FileError};
 pub use self::dissector::{Dissector, Losses};
-pub use self::export::{Export, Format};
+pub use self::export::{Export, Format, Wanted};
 pub use self::library::Library;
 pub use self::manifest::{Dissection, Origin, Snapshot, Stage};
 

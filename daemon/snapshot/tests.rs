@@ -96,6 +96,10 @@ fn completed(library: &Library, snapshot: &str) -> Dissection {
     }
 }
 
+fn all(format: Format) -> Wanted {
+    Wanted { format, from: None, to: None, filter: None }
+}
+
 fn names(path: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(path)
         .unwrap()
@@ -120,9 +124,25 @@ fn a_snapshot_outlives_what_raw_capture_gives_up() {
     let dissection = completed(&library, "one");
     assert_eq!((dissection.stage, dissection.packets, dissection.progress), (Stage::Completed, 10, 100));
     assert!(dissection.errors.is_empty(), "{dissection:?}");
-    let mut export = library.export("one", Format::Pcapng, None, None).unwrap();
+    let mut export = library.export("one", &all(Format::Pcapng)).unwrap();
     assert!(export.next_piece().unwrap().is_some_and(|piece| piece.len() > 10 * 60));
     assert!(export.next_piece().unwrap().is_none());
+}
+
+#[test]
+fn an_export_of_raw_capture_holds_its_segments_and_lets_go_of_them() {
+    let mut host = Host::new();
+    host.capture();
+    let library = host.library();
+    let mut export = library.export_raw(&all(Format::Pcap)).unwrap();
+    for name in names(host.recorder.archive().path()) {
+        std::fs::remove_file(host.recorder.archive().path().join(name)).unwrap();
+    }
+    assert_eq!(names(&host.snapshots()), ["1.new"]);
+    let piece = export.next_piece().unwrap().unwrap();
+    assert_eq!(piece.len(), 24 + 10 * (16 + 32));
+    drop(export);
+    assert_eq!(names(&host.snapshots()), Vec::<String>::new());
 }
 
 #[test]

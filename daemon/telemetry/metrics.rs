@@ -53,6 +53,10 @@ metrics! {
     CaptureSocketEvents, "remora_capture_socket_events_total", Counter, "Socket and process events handed over by the kernel";
     PipelinePackets, "remora_pipeline_packets_total", Counter, "Packets that reached a shard";
     PipelineConnections, "remora_pipeline_connections", Gauge, "Connections in the flow tables";
+    PipelineTlsPieces, "remora_pipeline_tls_pieces_total", Counter, "Pieces of TLS plaintext that were tied to a connection";
+    PipelineTlsSessions, "remora_pipeline_tls_sessions", Gauge, "Sessions of TLS libraries that are remembered";
+    PipelineTlsHeldBytes, "remora_pipeline_tls_held_bytes", Gauge, "Bytes of TLS plaintext that wait for their connection to be known";
+    PipelineTlsDisagreements, "remora_pipeline_tls_disagreements_total", Counter, "Evidence that named another socket for a TLS session than the one believed";
     PipelineEntries, "remora_pipeline_entries_total", Counter, "Entries made by the dissectors";
     PipelinePaused, "remora_pipeline_paused", Gauge, "1 while dissection is paused";
     StoreEntries, "remora_store_entries", Gauge, "Entries that can be read back";

@@ -14,7 +14,7 @@ use super::{Api, blocking, enveloped};
 use crate::api::access::Caller;
 use crate::api::fault::Fault;
 use crate::api::schema::{
-    DissectionChange, DissectionState, Doctor, Envelope, Flow, Flows, Status, StreamStatus,
+    DissectionChange, DissectionState, Doctor, Envelope, Flow, Flows, Status, StreamStatus, TlsDoctor,
 };
 
 /// Flows shown when the request does not say how many.
@@ -37,6 +37,10 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Envelope<
 
 pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Envelope<Doctor>>, Fault> {
     Ok(enveloped(blocking(move || api.control.doctor()).await?))
+}
+
+pub(super) async fn tls(State(api): State<Arc<Api>>) -> Result<Json<Envelope<TlsDoctor>>, Fault> {
+    Ok(enveloped(blocking(move || api.control.tls()).await?))
 }
 
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Fault> {

@@ -1,6 +1,7 @@
 //! The routes, by role, and what they share.
 
 mod control;
+mod documents;
 mod entries;
 mod feed;
 mod map;
@@ -161,11 +162,13 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/v1/stream", get(sse::stream))
         .route("/api/v1/entries", get(entries::list))
         .route("/api/v1/entries/{*id}", get(entries::one))
+        .route("/api/v1/export", get(documents::export))
         .route("/api/v1/stats", get(stats::stats))
         .route("/api/v1/map", get(map::map))
         .route("/api/v1/flows", get(control::flows))
         .route("/api/v1/status", get(control::status))
         .route("/api/v1/doctor", get(control::doctor))
+        .route("/api/v1/doctor/tls", get(control::tls))
         .route("/metrics", get(control::metrics))
         .route("/mcp/dissection", get(control::dissection))
         .route("/api/v1/capture/raw", get(raw::show))
@@ -188,6 +191,7 @@ fn operator() -> Router<Arc<Api>> {
         .route("/api/v1/snapshots", post(snapshots::create))
         .route("/api/v1/snapshots/{name}", patch(snapshots::change).delete(snapshots::delete))
         .route("/api/v1/snapshots/{name}/pcap", get(snapshots::pcap))
+        .route("/api/v1/pcap", get(snapshots::raw_pcap))
         .route("/api/v1/snapshots/{name}/dissections", post(snapshots::dissect))
         .route("/api/v1/snapshots/{name}/dissections/{dissection}", delete(snapshots::delete_dissection))
         .route("/api/v1/snapshots/{name}/dissections/{dissection}/stop", post(snapshots::stop_dissection))

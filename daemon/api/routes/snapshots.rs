@@ -20,7 +20,8 @@ use crate::api::schema::{DissectionInfo, Envelope, SnapshotInfo, SnapshotList};
 use crate::engine::model::Timestamp;
 use crate::runtime::clock;
 use crate::snapshot::{
-    CaptureFile, Dissection, Export, Format, Library, Origin, Request, Snapshot, SnapshotError,
+    self as export, CaptureFile, Dissection, Export, Format, Library, Origin, Request, Snapshot,
+    SnapshotError,
 };
 use crate::store::Reader;
 
@@ -213,6 +214,53 @@ pub(super) struct ExportQuery {
     from: Option<String>,
     #[serde(alias = "end_time")]
     to: Option<String>,
+    kfl: Option<String>,
+}
+
+impl ExportQuery {
+    fn wanted(self, api: &Api) -> Result<export::Wanted, Fault> {
+        let format = match self.format.as_deref() {
+            None | Some("pcapng") => Format::Pcapng,
+            Some("pcap") => Format::Pcap,
+            Some(other) => {
+                let text = format!("format {other:?} is unknown; there are pcapng and pcap");
+                return Err(Fault::bad_request(text));
+            }
+        };
+        let moment = |name, text: Option<String>| text.map(|text| window::moment(name, &text)).transpose();
+        let filter = self.kfl.filter(|text| !text.trim().is_empty()).map(|text| api.parse(&text)).transpose();
+        Ok(export::Wanted {
+            format,
+            from: moment("from", self.from)?,
+            to: moment("to", self.to)?,
+            filter: filter.map_err(|error| Fault::bad_request(error.to_string()))?,
+        })
+    }
+}
+
+/// The answer that a file is.
+fn file(export: Export, format: Format, name: &str) -> Response {
+    let (kind, extension) = match format {
+        Format::Pcapng => ("application/x-pcapng", "pcapng"),
+        Format::Pcap => ("application/vnd.tcpdump.pcap", "pcap"),
+    };
+    let disposition = format!("attachment; filename=\"{name}.{extension}\"");
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    (headers, pieces(export)).into_response()
+}
+
+/// Packets of raw capture as it is now.
+pub(super) async fn raw_pcap(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
+    let wanted = query.wanted(&api)?;
+    let (library, format) = (api.library()?, wanted.format);
+    tracing::info!(by = caller.name, "raw capture is exported");
+    let export = blocking(move || library.export_raw(&wanted)).await??;
+    Ok(file(export, format, "remora"))
 }
 
 pub(super) async fn pcap(
@@ -222,27 +270,12 @@ pub(super) async fn pcap(
     query: Result<Query<ExportQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let format = match query.format.as_deref() {
-        None | Some("pcapng") => Format::Pcapng,
-        Some("pcap") => Format::Pcap,
-        Some(other) => {
-            return Err(Fault::bad_request(format!(
-                "format {other:?} is unknown; there are pcapng and pcap"
-            )));
-        }
-    };
-    let moment = |name, text: Option<String>| text.map(|text| window::moment(name, &text)).transpose();
-    let (from, to) = (moment("from", query.from)?, moment("to", query.to)?);
-    let library = api.library()?;
+    let wanted = query.wanted(&api)?;
+    let (library, format) = (api.library()?, wanted.format);
     tracing::info!(by = caller.name, name, "a snapshot is exported");
-    let (kind, extension) = match format {
-        Format::Pcapng => ("application/x-pcapng", "pcapng"),
-        Format::Pcap => ("application/vnd.tcpdump.pcap", "pcap"),
-    };
-    let disposition = format!("attachment; filename=\"{name}.{extension}\"");
-    let export = blocking(move || library.export(&name, format, from, to)).await??;
-    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-    Ok((headers, pieces(export)).into_response())
+    let shown = name.clone();
+    let export = blocking(move || library.export(&name, &wanted)).await??;
+    Ok(file(export, format, &shown))
 }
 
 /// The file, made on a thread for such work as fast as the caller takes it.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::schema::{Doctor, Flow, FlowEnd, NewToken, Status, TokenInfo};
+use super::schema::{Doctor, Flow, FlowEnd, NewToken, Status, TlsDoctor, TlsProcess, TokenInfo};
 use super::*;
 use crate::engine::kfl::Filter;
 use crate::engine::model::{
@@ -113,6 +113,11 @@ impl Control for Fake {
 
     fn doctor(&self) -> Doctor {
         Doctor { healthy: true, summary: "all jobs by their best mechanism".to_owned(), ..Doctor::default() }
+    }
+
+    fn tls(&self) -> TlsDoctor {
+        let process = TlsProcess { pid: 7, name: "nginx".to_owned(), ..TlsProcess::default() };
+        TlsDoctor { settled: true, processes: vec![process] }
     }
 
     fn metrics_text(&self) -> String {

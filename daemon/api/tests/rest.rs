@@ -150,6 +150,7 @@ async fn status_doctor_metrics_landing_page_and_description_answer() {
     let served = serve(Options::default());
     assert_eq!(served.get("/api/v1/status").await.1["data"]["stream"]["subscribers"], 0);
     assert_eq!(served.get("/api/v1/doctor").await.1["data"]["healthy"], true);
+    assert_eq!(served.get("/api/v1/doctor/tls").await.1["data"]["processes"][0]["pid"], 7);
     for (path, part) in
         [("/metrics", "remora_drops_total"), ("/", "remora tail"), ("/openapi.yaml", "openapi: 3.")]
     {

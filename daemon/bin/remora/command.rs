@@ -112,7 +112,10 @@ pub(crate) enum Command {
     /// Show what runs, and what was lost
     Status,
     /// Explain what is seen, what is not, and what to do about it
-    Doctor,
+    Doctor {
+        #[command(subcommand)]
+        about: Option<DoctorCommand>,
+    },
     /// Pause or resume dissection; connections are counted all the time
     Dissection {
         #[command(subcommand)]
@@ -156,6 +159,9 @@ pub(crate) struct TailOptions {
     /// Begin in the past: a moment (2026-11-21T12:00:00Z), milliseconds since 1970, or an entry's seq
     #[arg(long, value_name = "WHEN")]
     pub(crate) from: Option<String>,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION, from the first to the last
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// End after this many
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -253,6 +259,12 @@ pub(crate) struct MapOptions {
     /// How many pairs, busiest first
     #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
     pub(crate) limit: u64,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Per process: its TLS libraries, what is seen of them, and why not more
+    Tls,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -363,6 +375,9 @@ pub(crate) struct ExportOptions {
     /// pcapng has owners, plaintext and events as well; pcap has the packets alone
     #[arg(long, default_value = "pcapng", value_parser = ["pcapng", "pcap"])]
     pub(crate) format: String,
+    /// Only connections with a call that matches
+    #[arg(long, value_name = "KFL")]
+    pub(crate) kfl: Option<String>,
     /// Only packets from here on: 15m (ago), 2026-03-14T22:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use remora::api::schema::{Doctor, DoctorJob};
+use remora::api::schema::{Doctor, DoctorJob, TlsDoctor, TlsProcess, TlsUse};
 
 use crate::client::Client;
 use crate::failure::Failure;
@@ -34,6 +34,52 @@ pub(crate) async fn run(client: &Client, json: bool, paint: Paint) -> Result<Exi
         advise(&finding.advice, paint);
     }
     Ok(code)
+}
+
+/// `remora doctor tls`.
+pub(crate) async fn tls(client: &Client, json: bool, paint: Paint) -> Result<(), Failure> {
+    let doctor: TlsDoctor = client.data("GET", "/api/v1/doctor/tls", None).await?;
+    if json {
+        println!("{}", serde_json::to_string(&doctor).map_err(std::io::Error::other)?);
+        return Ok(());
+    }
+    if doctor.processes.is_empty() {
+        println!("no process with a TLS library was found");
+    }
+    for process in &doctor.processes {
+        show_process(process, paint);
+    }
+    if !doctor.settled {
+        println!("{}", paint.yellow("not all processes have been looked at yet; ask again in a moment"));
+    }
+    Ok(())
+}
+
+fn show_process(process: &TlsProcess, paint: Paint) {
+    let (read, written) = (process.bytes_read, process.bytes_written);
+    println!("{} {}: {read} bytes read, {written} written", process.pid, paint.bold(&safe(&process.name)));
+    for used in &process.libraries {
+        show_library(used, paint);
+    }
+    let bound: Vec<_> = process.chunks.iter().filter(|(_, count)| **count > 0).collect();
+    let bound: Vec<_> =
+        bound.into_iter().map(|(how, count)| format!("{count} {}", how.replace('_', " "))).collect();
+    if !bound.is_empty() {
+        println!("    chunks bound: {}", bound.join(", "));
+    }
+    advise(&process.reason, paint);
+}
+
+fn show_library(used: &TlsUse, paint: Paint) {
+    let state = if used.attached { paint.green("seen") } else { paint.red("not seen") };
+    let name = format!("{} {}", used.library, used.version);
+    println!("    {state} {} {}", safe(name.trim()), paint.dim(&safe(&used.path)));
+    if used.attached {
+        let cost = if used.costly { "; some probes are single-stepped" } else { "" };
+        let how = used.found_by.replace('_', " ");
+        println!("        by {how}: {}{cost}", safe(&used.functions.join(", ")));
+    }
+    advise(&used.reason, paint);
 }
 
 fn show(job: &DoctorJob, paint: Paint) {

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use client::Client;
-use command::{Arguments, Command, DissectionCommand};
+use command::{Arguments, Command, DissectionCommand, DoctorCommand};
 use failure::Failure;
 use paint::Paint;
 
@@ -70,7 +70,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Stats(options) => stats::run(&client, &options, json, paint).await?,
         Command::Map(options) => map::run(&client, &options, json, paint).await?,
         Command::Status => return status::run(&client, json, paint).await,
-        Command::Doctor => return doctor::run(&client, json, paint).await,
+        Command::Doctor { about: None } => return doctor::run(&client, json, paint).await,
+        Command::Doctor { about: Some(DoctorCommand::Tls) } => doctor::tls(&client, json, paint).await?,
         Command::Dissection { command } => dissection(&client, command, json).await?,
         Command::Token { command } => tokens::run(&client, command, json).await?,
         Command::Snapshot { command } => snapshot::run(&client, command, json, paint).await?,

@@ -85,7 +85,7 @@ async fn wait(client: &Client, name: &str, begun: DissectionInfo) -> Result<Diss
 
 async fn export(client: &Client, options: &ExportOptions) -> Result<(), Failure> {
     let mut route = format!("{}/pcap?format={}", path_of(&options.name), options.format);
-    for (key, value) in [("from", &options.from), ("to", &options.to)] {
+    for (key, value) in [("from", &options.from), ("to", &options.to), ("kfl", &options.kfl)] {
         if let Some(value) = value {
             route.extend(["&", key, "=", &encode(value)]);
         }

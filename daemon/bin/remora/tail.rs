@@ -96,6 +96,10 @@ impl Tail<'_> {
             path.push_str("&from=");
             path.push_str(&encode(from));
         }
+        if let Some(snapshot) = &self.options.snapshot {
+            path.push_str("&snapshot=");
+            path.push_str(&encode(snapshot));
+        }
         let mut socket = self.client.stream(&path).await?;
         let filter = self.options.filter.clone().unwrap_or_default();
         socket.send(Message::text(filter)).await.map_err(|error| Failure::Closed(error.to_string()))?;

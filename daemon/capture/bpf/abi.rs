@@ -43,7 +43,7 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// A scalar or byte array that can be read from any address.
-trait FromBytes: Sized {
+pub(super) trait FromBytes: Sized {
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -66,7 +66,7 @@ impl<const N: usize> FromBytes for [u8; N] {
 }
 
 /// Reads a field at its offset; `_type` only names the field's type.
-fn read_at<T, F: FromBytes>(bytes: &[u8], offset: usize, _type: fn(&T) -> &F) -> Option<F> {
+pub(super) fn read_at<T, F: FromBytes>(bytes: &[u8], offset: usize, _type: fn(&T) -> &F) -> Option<F> {
     F::from_bytes(bytes.get(offset..)?)
 }
 
@@ -75,6 +75,7 @@ macro_rules! read {
         read_at($bytes, offset_of!($struct, $field), |it: &$struct| &it.$field)?
     };
 }
+pub(super) use read;
 
 fn addr(family: u16, ip: [u8; 16], port: u16) -> Option<AddrPort> {
     match family {
@@ -105,7 +106,7 @@ impl Blocks {
     /// keeps does not hold much more than itself.
     const BLOCK: usize = 64 << 10;
 
-    fn copy(&mut self, data: &[u8]) -> Bytes {
+    pub(super) fn copy(&mut self, data: &[u8]) -> Bytes {
         if data.len() > self.block.capacity() {
             self.block = BytesMut::with_capacity(data.len().max(Self::BLOCK));
         }

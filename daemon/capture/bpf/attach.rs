@@ -19,7 +19,7 @@ pub(in crate::capture) struct Attached {
     pub(in crate::capture) missing: BTreeMap<String, String>,
 }
 
-/// Attaches all programs of an object, but for iterators, to the cgroup or to what their section
+/// Attaches all programs of an object, but for iterators and uprobes, to the cgroup or to what their section
 /// names. Those in `last` come after the others.
 pub(in crate::capture) fn attach_all(loaded: &Loaded, cgroup: BorrowedFd<'_>, last: &[&str]) -> Attached {
     let mut attached = Attached { missing: loaded.left_out.clone(), ..Attached::default() };
@@ -27,7 +27,10 @@ pub(in crate::capture) fn attach_all(loaded: &Loaded, cgroup: BorrowedFd<'_>, la
         for program in loaded.object.progs_mut() {
             let name = program.name().to_string_lossy().into_owned();
             let is_turn = last.contains(&name.as_str()) == is_last;
-            if is_turn && program.autoload() && !section(&program).starts_with("iter/") {
+            // Iterators are run, and uprobes attached to files, by others.
+            let section = section(&program);
+            let is_for_others = section == "uprobe" || section.starts_with("iter/");
+            if is_turn && program.autoload() && !is_for_others {
                 attached.add(name, attach(&program, cgroup));
             }
         }

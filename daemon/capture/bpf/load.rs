@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
+use libbpf_rs::{
+    MapCore, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramAttachType, set_print,
+};
 
-use super::generated::{packet, socket};
+use super::UprobeMethod;
+use super::generated::{packet, socket, tls};
 use crate::capture::CaptureError;
 
 static PACKET_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packet.bpf.o"));
 static SOCKET_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/socket.bpf.o"));
+static TLS_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.bpf.o"));
 
 /// What is decided before loading.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +29,16 @@ pub(in crate::capture) struct LoadOptions {
     pub(in crate::capture) without: BTreeMap<String, String>,
     /// Programs not to load because others do their job.
     pub(in crate::capture) needless: Vec<&'static str>,
+    /// How uprobes will be attached, of which the kernel wants to know early.
+    pub(in crate::capture) uprobes: Option<UprobeMethod>,
+    /// Most bytes of plaintext taken of one call.
+    pub(in crate::capture) message_budget: u32,
 }
 
 /// A loaded object.
 #[derive(Debug)]
 pub(in crate::capture) struct Loaded {
-    pub(in crate::capture) object: Object,
+    pub(in crate::capture) object: Arc<Object>,
     /// Programs that were left out, with the reason.
     pub(in crate::capture) left_out: BTreeMap<String, String>,
     /// Name of the ring map.
@@ -91,6 +99,26 @@ pub(in crate::capture) fn load_socket(options: &LoadOptions) -> Result<Loaded, C
     )
 }
 
+/// Loads `tls.bpf.c`.
+pub(in crate::capture) fn load_tls(options: &LoadOptions) -> Result<Loaded, CaptureError> {
+    load(
+        &Source {
+            bytes: TLS_OBJECT,
+            job: "tls",
+            ring: "tls_ring",
+            awake_offset: offset_of!(tls::types::bss, tls_reader_awake),
+            write_config: |rodata, options| {
+                let has_helpers = offset_of!(tls::types::rodata, has_socket_helpers);
+                let budget = offset_of!(tls::types::rodata, message_budget);
+                put(rodata, offset_of!(tls::types::rodata, own_tgid), &options.own_pid.to_ne_bytes());
+                put(rodata, has_helpers, &[u8::from(options.has_socket_helpers)]);
+                put(rodata, budget, &options.message_budget.to_ne_bytes());
+            },
+        },
+        options,
+    )
+}
+
 fn put(section: &mut [u8], offset: usize, value: &[u8]) {
     if let Some(place) = section.get_mut(offset..offset + value.len()) {
         place.copy_from_slice(value);
@@ -124,6 +152,7 @@ fn load_without_refused(source: &Source, options: &LoadOptions) -> Result<Loaded
         let error = match open(source, options, &left_out).and_then(OpenObject::load) {
             Ok(object) => {
                 let (ring, awake_offset) = (source.ring, source.awake_offset);
+                let object = Arc::new(object);
                 return Ok(Loaded { object, left_out, ring, awake_offset });
             }
             Err(error) => error,
@@ -159,6 +188,10 @@ fn open(
         let name = program.name().to_string_lossy();
         let wanted = !left_out.contains_key(name.as_ref()) && !options.needless.contains(&name.as_ref());
         program.set_autoload(wanted);
+        let is_uprobe = program.section().to_string_lossy() == "uprobe";
+        if is_uprobe && options.uprobes == Some(UprobeMethod::Multi) {
+            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        }
     }
     Ok(object)
 }

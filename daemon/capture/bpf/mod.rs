@@ -4,13 +4,17 @@ mod abi;
 mod attach;
 mod load;
 mod ring;
+mod tls_abi;
+mod uprobe;
 
 pub(super) use abi::{
     PacketCounts, PacketDecoder, packet_counts, scope_bits, scope_network_key, socket_counts, socket_record,
 };
 pub(super) use attach::{Attached, attach_all};
-pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket};
-pub(super) use ring::{Batch, ReaderHandle, spawn_reader};
+pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket, load_tls};
+pub(super) use ring::{Batch, ReaderHandle, RingSource, spawn_reader};
+pub(super) use tls_abi::{TlsCounts, TlsDecoder, tls_counts};
+pub(super) use uprobe::{UprobeMethod, attach_uprobes};
 
 /// Types that the build generates out of `bpf/abi/*.h` (through the objects' BTF).
 #[allow(
@@ -30,5 +34,8 @@ mod generated {
     }
     pub(super) mod socket {
         include!(concat!(env!("OUT_DIR"), "/socket.skel.rs"));
+    }
+    pub(super) mod tls {
+        include!(concat!(env!("OUT_DIR"), "/tls.skel.rs"));
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that reads one ring: who wakes it, when it naps, when it blocks.
+//! The thread that reads rings: who wakes it, when it naps, when it blocks.
 //!
 //! A wake-up costs a workload ten times what a small packet's copy costs, so the kernel wakes the
 //! reader only when it sleeps. Awake, the reader looks every [`NAP`] and goes to sleep after
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use libbpf_rs::{AsRawLibbpf, MapCore, Object, RingBufferBuilder};
+use libbpf_rs::{AsRawLibbpf, MapCore, MapHandle, Object, RingBuffer, RingBufferBuilder};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -29,8 +29,8 @@ const BATCH: usize = 1024;
 
 /// What is done with the records of a ring.
 pub(in crate::capture) trait Batch {
-    /// One record.
-    fn record(&mut self, bytes: &[u8]);
+    /// One record of the ring with this number.
+    fn record(&mut self, ring: usize, bytes: &[u8]);
     /// No more records for now. Returns how long the reader may sleep; `None`: until the next record.
     fn end(&mut self) -> Option<Duration>;
 }
@@ -80,35 +80,43 @@ impl Drop for ReaderHandle {
     }
 }
 
-/// Starts the thread that reads the ring of `loaded` until it is stopped, and keeps its programs
-/// attached for as long.
+/// A ring, and the programs that fill it.
+#[derive(Debug)]
+pub(in crate::capture) struct RingSource {
+    pub(in crate::capture) loaded: Loaded,
+    /// Kept attached for as long as the ring is read.
+    pub(in crate::capture) attached: Attached,
+}
+
+/// Starts the thread that reads the rings of `sources` until it is stopped, and keeps their programs
+/// attached for as long. Rings are numbered as they stand in `sources`.
 pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
     name: &'static str,
-    loaded: Loaded,
-    attached: Attached,
+    sources: Vec<RingSource>,
     batch: B,
 ) -> Result<ReaderHandle, CaptureError> {
     let stop = Arc::new(StopSignal::new()?);
-    let ring = loaded.map(loaded.ring)?;
+    let (loaded, attached): (Vec<_>, Vec<_>) =
+        sources.into_iter().map(|source| (source.loaded, source.attached)).unzip();
+    let rings = loaded.iter().map(|loaded| loaded.map(loaded.ring)).collect::<Result<Vec<_>, _>>()?;
     let signal = Arc::clone(&stop);
     let (ready, started) = sync_channel(1);
     let body = move || {
         let batch = RefCell::new(batch);
-        let receive = |bytes: &[u8]| {
-            batch.borrow_mut().record(bytes);
-            0
+        let readers = match build_readers(&rings, &loaded, &batch) {
+            Ok(readers) => readers,
+            Err(error) => return drop(ready.send(Err(error))),
         };
-        let mut builder = RingBufferBuilder::new();
-        let reader = builder.add(&ring, receive).map(|_| ()).and_then(|()| builder.build());
-        let (reader, awake) = match (reader, awake_flag(&loaded.object, loaded.awake_offset)) {
-            (Ok(reader), Some(awake)) => (reader, awake),
-            (Err(error), _) => return drop(ready.send(Err(CaptureError::Ring { name: loaded.ring, error }))),
-            (_, None) => return drop(ready.send(Err(CaptureError::Map { name: ".bss".to_owned() }))),
+        let awake: Option<Vec<_>> =
+            loaded.iter().map(|loaded| awake_flag(&loaded.object, loaded.awake_offset)).collect();
+        let Some(awake) = awake else {
+            return drop(ready.send(Err(CaptureError::Map { name: ".bss".to_owned() })));
         };
         // The starter waits for this.
         let _ = ready.send(Ok(()));
-        let consume = || reader.consume_raw_n(BATCH).max(0) as usize;
-        read_until_stopped(&ring, awake, &signal, consume, || batch.borrow_mut().end());
+        // Each ring has its share, so that a flood in one does not hide the other.
+        let consume = || readers.iter().map(|reader| reader.consume_raw_n(BATCH).max(0) as usize).sum();
+        read_until_stopped(&rings, &awake, &signal, consume, || batch.borrow_mut().end());
         drop(attached);
         while consume() > 0 {
             batch.borrow_mut().end();
@@ -124,14 +132,35 @@ pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
     }
 }
 
+fn build_readers<'a, B: Batch>(
+    rings: &'a [MapHandle],
+    loaded: &[Loaded],
+    batch: &'a RefCell<B>,
+) -> Result<Vec<RingBuffer<'a>>, CaptureError> {
+    let build = |(index, ring): (usize, &'a MapHandle)| {
+        let receive = move |bytes: &[u8]| {
+            batch.borrow_mut().record(index, bytes);
+            0
+        };
+        let mut builder = RingBufferBuilder::new();
+        builder.add(ring, receive)?;
+        builder.build()
+    };
+    let built = rings.iter().enumerate().zip(loaded);
+    built
+        .map(|(ring, loaded)| build(ring).map_err(|error| CaptureError::Ring { name: loaded.ring, error }))
+        .collect()
+}
+
 fn read_until_stopped(
-    ring: &dyn MapCore,
-    awake: &AtomicU32,
+    rings: &[MapHandle],
+    awake: &[&AtomicU32],
     stop: &StopSignal,
     consume: impl Fn() -> usize,
     end_batch: impl Fn() -> Option<Duration>,
 ) {
-    awake.store(1, Ordering::SeqCst);
+    let set_awake = |value| awake.iter().for_each(|flag| flag.store(value, Ordering::SeqCst));
+    set_awake(1);
     let mut idle_rounds = 0;
     while !stop.stopping.load(Ordering::Acquire) {
         let consumed = consume();
@@ -144,28 +173,28 @@ fn read_until_stopped(
             std::thread::sleep(NAP);
             continue;
         }
-        awake.store(0, Ordering::SeqCst);
+        set_awake(0);
         // A program may have read the flag just before it was cleared, and then wakes nobody. Its
         // record is visible within the first, short wait.
-        if wait(ring, stop, Some(NAP)) || wait(ring, stop, may_sleep) {
+        if wait(rings, stop, Some(NAP)) || wait(rings, stop, may_sleep) {
             idle_rounds = 0;
         }
-        awake.store(1, Ordering::SeqCst);
+        set_awake(1);
     }
 }
 
-/// Blocks until the ring has data, a stop is wanted, or the time is over; says whether it has data.
+/// Blocks until a ring has data, a stop is wanted, or the time is over; says whether one has data.
 ///
-/// Polls the map itself: libbpf's epoll instance forgets a ring that was once empty, and then misses
-/// records that were submitted without a wake-up.
-fn wait(ring: &dyn MapCore, stop: &StopSignal, at_most: Option<Duration>) -> bool {
+/// Polls the maps themselves: libbpf's epoll instance forgets a ring that was once empty, and then
+/// misses records that were submitted without a wake-up.
+fn wait(rings: &[MapHandle], stop: &StopSignal, at_most: Option<Duration>) -> bool {
     let timeout = at_most
         .map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time.max(NAP)).unwrap_or(PollTimeout::MAX));
-    let mut fds =
-        [PollFd::new(ring.as_fd(), PollFlags::POLLIN), PollFd::new(stop.event.as_fd(), PollFlags::POLLIN)];
+    let polled = rings.iter().map(AsFd::as_fd).chain([stop.event.as_fd()]);
+    let mut fds: Vec<_> = polled.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     // An interrupted wait is a short one: the caller looks and waits again.
     let _ = poll(&mut fds, timeout);
-    fds[0].any().unwrap_or(false)
+    fds[..rings.len()].iter().any(|fd| fd.any().unwrap_or(false))
 }
 
 /// The word in the object's `.bss` by which a reader says that it is awake.

@@ -4,3 +4,4 @@ mod exclusion;
 mod owners;
 mod packets;
 mod support;
+mod tls;

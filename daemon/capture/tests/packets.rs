@@ -126,7 +126,7 @@ fn root_all_jobs_are_attached_here() {
     let running = start_all();
     let jobs = running.capture.jobs();
     let names: Vec<_> = jobs.iter().map(|job| job.job).collect();
-    assert_eq!(names, ["packets", "own_traffic", "attribution", "existing_sockets"]);
+    assert_eq!(names, ["packets", "own_traffic", "attribution", "existing_sockets", "tls"]);
     for job in jobs {
         assert!(job.attached && job.missing.is_empty(), "{job:?}");
     }

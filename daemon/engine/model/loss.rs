@@ -58,6 +58,9 @@ drop_reasons! {
     NotIp, "not_ip", Capture, "packets that are neither IPv4 nor IPv6, or whose headers are broken";
     Fragment, "fragment", Pipeline, "IP fragments other than the first, which no socket could be named for";
     SocketRingFull, "socket_ring_full", Capture, "socket and process events lost because their ring buffer was full";
+    TlsRingFull, "tls_ring_full", Capture, "chunks of TLS plaintext lost because their ring buffer was full";
+    TlsUnreadable, "tls_unreadable", Capture, "chunks of TLS plaintext whose memory the kernel could not read";
+    TlsOverBudget, "tls_over_budget", Capture, "bytes of TLS plaintext beyond the budget of one message";
     ShardQueueFull, "shard_queue_full", Pipeline, "packets dropped before dissection because the shard was busy";
     ConnectionLimit, "connection_limit", Pipeline, "connections evicted because the flow table was full";
     ReassemblyLimit, "reassembly_limit", Pipeline, "bytes given up because the out-of-order buffer was full";
@@ -67,7 +70,7 @@ drop_reasons! {
     TlsUnbound, "tls_unbound", Pipeline, "pieces of TLS plaintext given up because nothing told which socket they belong to";
     TlsUnrouted, "tls_unrouted", Pipeline, "pieces of TLS plaintext given up because no packets of their connection were captured";
     TlsHeldLimit, "tls_held_limit", Pipeline, "pieces of TLS plaintext given up because too much waited for its connection to be known";
-    TlsDisagreement, "tls_disagreement", Pipeline, "pieces of TLS plaintext left out because the evidence for their connection contradicts itself";
+    TlsDisagreement, "tls_disagreement", Pipeline, "pieces of TLS plaintext left out because they contradict what better evidence, or the other end, showed";
     TlsHole, "tls_hole", Pipeline, "bytes of TLS plaintext that never arrived in a captured piece";
     DissectorBusy, "dissector_limit", Pipeline, "messages given up because a dissector's limit was reached";
     Paused, "dissection_paused", Pipeline, "packets counted but not dissected because dissection is paused";

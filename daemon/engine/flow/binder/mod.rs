@@ -50,6 +50,8 @@ pub struct Bound {
     pub routed: Vec<(usize, RoutedTls)>,
     /// What was given up: why, and how many pieces.
     pub losses: Vec<(DropReason, u64)>,
+    /// Evidence that named another socket than the one believed, whichever was believed afterwards.
+    pub disagreements: u64,
 }
 
 /// One session of a library.
@@ -171,9 +173,9 @@ impl Binder {
         let Some(known) = self.sessions.get_mut(slot).filter(|_| cookie.is_known()) else { return };
         match known.evidence.take(cookie, witness, |socket| router.place_of(socket).is_some()) {
             Outcome::Agrees => {}
-            Outcome::Refused => out.losses.push((DropReason::TlsDisagreement, 1)),
+            Outcome::Refused => out.disagreements += 1,
             Outcome::Replaces(former) => {
-                out.losses.push((DropReason::TlsDisagreement, 1));
+                out.disagreements += 1;
                 if let Some(place) = router.place_of(former) {
                     out.routed.push((place.shard, routed(place, TlsNews::Revoked(at, known.session))));
                 }

@@ -158,7 +158,7 @@ impl Lane {
         {
             let (offset, (data, at)) = first.remove_entry();
             self.waiting_bytes -= data.len();
-            if offset + data.len() as u64 > self.next {
+            if offset.saturating_add(data.len() as u64) > self.next {
                 self.deliver(offset, data, at, out);
             }
         }

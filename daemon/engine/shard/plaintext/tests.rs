@@ -291,6 +291,24 @@ fn a_connection_that_existed_before_capture_is_joined_in_its_middle() {
 }
 
 #[test]
+fn plaintext_tells_who_is_the_client_where_the_handshake_was_not_seen() {
+    let mut rig = Rig::new();
+    // By its ports the server looks like a client.
+    let mut talk = Talk::local("10.0.0.1:4000", "10.0.0.2:50000", 1);
+    let encrypted = &segments(TLS13)[8].1;
+    rig.packets(talk.say(true, encrypted));
+    let mut tls = Tls { from_start: false, ..Tls::new(0xa0, 1) };
+    rig.call(&mut tls, ASK, ANSWER, ms(1));
+    rig.packets(talk.say(false, encrypted));
+    rig.call(&mut tls, ASK, ANSWER, ms(2));
+    assert_eq!(summaries(&rig), ["/x", "/x"]);
+    for entry in &rig.seen.entries {
+        assert_eq!((entry.src.socket.0, entry.dst.socket.0), (1, 2));
+    }
+    assert_eq!(rig.shard.flows()[0].client.socket.0, 1);
+}
+
+#[test]
 fn a_tunnel_that_begins_in_clear_text_goes_on_in_tls() {
     let mut rig = Rig::new();
     let mut talk = Talk::local(C, "10.0.0.2:3128", 1);
@@ -349,7 +367,7 @@ fn calls_of_a_wrong_guess_do_not_stay_under_way() {
     assert!(find("/mine").is_none(), "{:#?}", rig.seen.entries);
     assert_eq!(find("/yours").unwrap().src.socket.0, 1);
     assert_eq!(find("/x").unwrap().src.socket.0, 11);
-    assert_eq!(rig.lost(DropReason::TlsDisagreement), 1);
+    assert_eq!(rig.bound.disagreements, 1);
 }
 
 #[test]

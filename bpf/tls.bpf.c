@@ -1,0 +1,758 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Plaintext at TLS libraries, and which socket it belongs to.
+ *
+ *   call:     enter (buffer, handle) ... thread sends or receives (witness) ... leave (length) -> chunks
+ *   session:  open (handle is new) ... descriptor (witness) ... close
+ *
+ * Calls of C libraries belong to a thread, those of Go to a goroutine. Memory BIOs do no I/O inside
+ * a call: what the thread received last is what it decrypts, what it sends next is what it encrypted.
+ * Which function gets which program, and at which instruction, is the daemon's business.
+ */
+#include "abi/tls.h"
+#include "lib/registers.h"
+#include "lib/core.h"
+#include "lib/kernel.h"
+#include "maps/scope_cgroups.h"
+#include "maps/scope_state.h"
+#include "maps/tls_counters.h"
+#include "maps/tls_ring.h"
+#include "maps/tls_sessions.h"
+#include "maps/tls_threads.h"
+#include "abi/packet.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* The daemon, in the initial pid namespace; 0: nothing is ours. */
+const volatile __u32 own_tgid = 0;
+
+/* Tracing programs may use bpf_get_socket_cookie: Linux 5.12. Before, it is read if it was made. */
+const volatile bool has_socket_helpers = true;
+
+/* Most bytes taken of one call. */
+const volatile __u32 message_budget = 1 << 20;
+
+/* As packet_reader_awake in packet.bpf.c. */
+volatile __u32 tls_reader_awake = 0;
+
+/* Makes the build generate these types for the daemon. */
+struct tls_event tls_event_type;
+struct tls_counters tls_counters_type;
+enum tls_event_kind tls_event_kind_type;
+enum tls_family tls_family_type;
+enum tls_evidence tls_evidence_type;
+enum tls_flag tls_flag_type;
+enum tls_counter tls_counter_type;
+
+/* How a call tells what it did. The family is in the low byte. */
+enum tls_how {
+	HOW_FAMILY = 0xff,
+	HOW_WRITES = 0x100,
+	HOW_STORES = 0x200,	/* returns 1 and stores the length */
+	HOW_LONG = 0x400,	/* returns the length as a long, else as an int */
+	HOW_KNOWN = 0x800,	/* is about TLS only if the handle's session was opened */
+};
+
+/* Depth at which a nested call is one whose outer call was left without our knowing (longjmp). */
+#define MAX_NESTED 16
+/* Bound of tls_session.confidence: as many contradictions replace what was believed. */
+#define MAX_CONFIDENCE 8
+/* Levels of the cgroup tree looked at for a scope, as in packet.bpf.c. */
+#define MAX_CGROUP_DEPTH 16
+#define MSG_PEEK 2
+
+static __always_inline void count(__u32 counter, __u64 by)
+{
+	__u32 zero = 0;
+	struct tls_counters *counters = bpf_map_lookup_elem(&tls_counters, &zero);
+
+	/* Keeps the compiler from checking a copy, whose bounds the verifier does not carry over. */
+	asm volatile("" : "+r"(counter));
+	if (counters && counter < NR_TLS_COUNTERS)
+		__sync_fetch_and_add(&counters->count[counter], by);
+}
+
+static __always_inline __u64 wake_flags(void)
+{
+	if (tls_reader_awake)
+		return BPF_RB_NO_WAKEUP;
+	tls_reader_awake = 1;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* As in packet.bpf.c, for the calling process. Ports and networks are not known yet. */
+static __noinline int is_wanted(void)
+{
+	__u32 zero = 0, found = 0, lists;
+	__u32 *state = bpf_map_lookup_elem(&scope_state, &zero);
+
+	if (own_tgid && bpf_get_current_pid_tgid() >> 32 == own_tgid)
+		return 0;
+	if (!state)
+		return 1;
+	lists = *state;
+	if (!(lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)))
+		return 1;
+	for (int level = 0; level < MAX_CGROUP_DEPTH; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		__u32 *verdict;
+
+		if (!id)
+			break;
+		verdict = bpf_map_lookup_elem(&scope_cgroups, &id);
+		if (verdict)
+			found |= *verdict;
+	}
+	if (found & SCOPE_EXCLUDE)
+		return 0;
+	return !(lists & SCOPE_INCLUDE_CGROUPS) || (found & SCOPE_INCLUDE);
+}
+
+static __always_inline __u64 started_of_current(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, group_leader, start_boottime);
+}
+
+static __always_inline struct tls_session_key session_key(__u64 handle)
+{
+	struct tls_session_key key = {
+		.handle = handle,
+		.tgid = bpf_get_current_pid_tgid() >> 32,
+	};
+
+	return key;
+}
+
+static __always_inline void fill_event(struct tls_event *event, struct tls_session *session,
+				       const struct tls_session_key *key, __u32 kind)
+{
+	event->kind = kind;
+	event->family = session->family;
+	event->ktime = bpf_ktime_get_ns();
+	event->handle = key->handle;
+	event->generation = session->generation;
+	event->started = session->started;
+	event->cookie = session->cookie;
+	event->offset = 0;
+	event->tgid = key->tgid;
+	event->evidence = session->evidence;
+	event->flags = session->flags;
+	event->cap_len = 0;
+}
+
+static __always_inline void send_event(struct tls_session *session, const struct tls_session_key *key,
+				       __u32 kind)
+{
+	struct tls_event *event = bpf_ringbuf_reserve(&tls_ring, sizeof(*event), 0);
+
+	if (!event) {
+		count(TLS_RING_FULL, 1);
+		return;
+	}
+	fill_event(event, session, key, kind);
+	bpf_ringbuf_submit(event, wake_flags());
+}
+
+/* The session of a handle that is in use, made if it is not known. */
+static __always_inline struct tls_session *session_of(const struct tls_session_key *key, __u32 family,
+						      __u32 flags)
+{
+	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, key);
+	struct tls_session fresh = {};
+
+	fresh.started = started_of_current();
+	if (session && session->started == fresh.started)
+		return session;
+	fresh.generation = bpf_ktime_get_ns();
+	fresh.flags = flags;
+	fresh.family = family;
+	bpf_map_update_elem(&tls_sessions, key, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&tls_sessions, key);
+}
+
+/* Evidence that a session's socket is the one with the cookie. */
+static __noinline int bind(struct tls_session *session, const struct tls_session_key *key, __u64 cookie,
+			   __u32 evidence)
+{
+	if (!session || !cookie)
+		return 0;
+	if (session->cookie == cookie) {
+		if (session->confidence < MAX_CONFIDENCE)
+			session->confidence++;
+		if (evidence <= session->evidence)
+			return 0;
+	} else if (session->cookie && evidence <= session->evidence) {
+		count(TLS_DISAGREED, 1);
+		if (evidence < session->evidence)
+			return 0;
+		if (session->confidence) {
+			session->confidence--;
+			return 0;
+		}
+	}
+	session->cookie = cookie;
+	session->evidence = evidence;
+	session->confidence = 0;
+	send_event(session, key, TLS_BOUND);
+	return 0;
+}
+
+/* As COPY_CLASS in packet.bpf.c. */
+#define COPY_CLASS(SIZE)                                                                  \
+	if (len <= (SIZE)) {                                                              \
+		struct {                                                                  \
+			struct tls_event head;                                            \
+			__u8 data[SIZE];                                                  \
+		} *entry = bpf_ringbuf_reserve(&tls_ring, sizeof(*entry), 0);             \
+		__u32 last = len - 1;                                                     \
+		long err = -1;                                                            \
+                                                                                          \
+		if (!entry)                                                               \
+			return TLS_RING_FULL;                                             \
+		asm volatile("" : "+r"(last));                                            \
+		if (last < (SIZE))                                                        \
+			err = bpf_probe_read_user(entry->data, last + 1, (void *)buffer); \
+		if (err) {                                                                \
+			bpf_ringbuf_discard(entry, BPF_RB_NO_WAKEUP);                     \
+			return TLS_UNREADABLE;                                            \
+		}                                                                         \
+		fill_event(&entry->head, session, &key, TLS_DATA);                        \
+		entry->head.offset = offset;                                              \
+		entry->head.flags |= flags;                                               \
+		entry->head.cap_len = len;                                                \
+		bpf_ringbuf_submit(entry, wake_flags());                                  \
+		return TLS_CHUNKS;                                                        \
+	}
+
+/*
+ * Global and with nothing but numbers, so that it is verified once and not per turn of the loop
+ * around it.
+ */
+__noinline int copy_chunk(__u64 handle, __u64 buffer, __u64 offset, __u32 len, __u32 flags)
+{
+	struct tls_session_key key = session_key(handle);
+	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, &key);
+
+	if (!session)
+		return TLS_UNREADABLE;
+	COPY_CLASS(128)
+	COPY_CLASS(512)
+	COPY_CLASS(2048)
+	COPY_CLASS(8192)
+	COPY_CLASS(16384)
+	COPY_CLASS(32768)
+	COPY_CLASS(65536)
+	COPY_CLASS(TLS_CHUNK_BYTES)
+	return TLS_UNREADABLE;
+}
+
+/* Hands over what a call wrote or read. */
+static __always_inline void take_message(const struct tls_call *call, struct tls_session *session,
+					 __u64 total)
+{
+	__u32 flags = call->how & HOW_WRITES ? TLS_WRITTEN : 0;
+	__u64 offset = flags ? session->written : session->read;
+	__u64 buffer = call->buffer, handle = call->handle, left = total;
+
+	__sync_fetch_and_add(flags ? &session->written : &session->read, total);
+	count(TLS_CALLS, 1);
+	count(TLS_BYTES, total);
+	if (left > message_budget) {
+		count(TLS_OVER_BUDGET, left - message_budget);
+		left = message_budget;
+	}
+	for (int chunk = 0; chunk < TLS_MAX_CHUNKS && left; chunk++) {
+		__u32 len = left < TLS_CHUNK_BYTES ? left : TLS_CHUNK_BYTES;
+
+		count(copy_chunk(handle, buffer, offset, len, flags), 1);
+		buffer += len;
+		offset += len;
+		left -= len;
+	}
+}
+
+/* The length that a call says it moved; 0 if it failed. */
+static __always_inline __u64 length_of(const struct tls_call *call, __u64 result)
+{
+	__u64 stored = 0;
+	long n;
+
+	if (call->how & HOW_STORES) {
+		if ((int)result != 1 ||
+		    bpf_probe_read_user(&stored, sizeof(stored), (void *)call->stored_at))
+			return 0;
+		return stored;
+	}
+	n = call->how & HOW_LONG ? (long)result : (int)result;
+	return n > 0 ? n : 0;
+}
+
+static __always_inline struct tls_thread *thread_of(__u64 id)
+{
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+	struct tls_thread fresh = {};
+
+	if (thread)
+		return thread;
+	bpf_map_update_elem(&tls_threads, &id, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&tls_threads, &id);
+}
+
+static __noinline int enter(struct pt_regs *ctx, __u32 how)
+{
+	struct tls_thread *thread;
+	__u64 handle = PT_REGS_PARM1(ctx);
+	__u64 sp = PT_REGS_SP(ctx);
+
+	if (how & HOW_KNOWN) {
+		struct tls_session_key key = session_key(handle);
+
+		if (!bpf_map_lookup_elem(&tls_sessions, &key))
+			return 0;
+	}
+	if (!is_wanted())
+		return 0;
+	thread = thread_of(bpf_get_current_pid_tgid());
+	if (!thread)
+		return 0;
+	/*
+	 * A call inside a call is how TLS runs through TLS, or how a library uses itself: the outer
+	 * one has what the application says.
+	 */
+	if (thread->call.is_active && sp < thread->call.sp && handle != thread->call.handle &&
+	    thread->nested < MAX_NESTED) {
+		thread->nested++;
+		return 0;
+	}
+	if (thread->call.is_active && sp < thread->call.sp && handle == thread->call.handle)
+		return 0;
+	thread->nested = 0;
+	thread->call.handle = handle;
+	thread->call.buffer = PT_REGS_PARM2(ctx);
+	thread->call.stored_at = PT_REGS_PARM4(ctx);
+	thread->call.sp = sp;
+	thread->call.cookie = 0;
+	thread->call.how = how;
+	thread->call.is_active = 1;
+	return 0;
+}
+
+/* A call of a memory-BIO user did no I/O itself. */
+static __always_inline void look_nearby(struct tls_thread *thread, const struct tls_call *call,
+					struct tls_session *session, const struct tls_session_key *key)
+{
+	if (!(call->how & HOW_WRITES)) {
+		bind(session, key, thread->received_from, TLS_NEARBY_TRANSFER);
+		return;
+	}
+	if (thread->unsent && thread->unsent != call->handle)
+		thread->unsent_is_ambiguous = 1;
+	thread->unsent = call->handle;
+}
+
+SEC("uprobe")
+int tls_leave(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid(), total;
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+	struct tls_session_key key;
+	struct tls_session *session;
+	struct tls_call call;
+
+	if (!thread || !thread->call.is_active || PT_REGS_SP(ctx) < thread->call.sp)
+		return 0;
+	call = thread->call;
+	thread->call.is_active = 0;
+	total = length_of(&call, PT_REGS_RC(ctx));
+	if (!total && !call.cookie)
+		return 0;
+	key = session_key(call.handle);
+	session = session_of(&key, call.how & HOW_FAMILY, 0);
+	if (!session)
+		return 0;
+	if (call.cookie)
+		bind(session, &key, call.cookie, TLS_IN_CALL);
+	else
+		look_nearby(thread, &call, session, &key);
+	if (total)
+		take_message(&call, session, total);
+	return 0;
+}
+
+#define ENTER(NAME, HOW)             \
+	SEC("uprobe")                \
+	int NAME(struct pt_regs *ctx) \
+	{                            \
+		return enter(ctx, HOW); \
+	}
+
+/* (handle, buffer, int length) -> int */
+ENTER(openssl_read, TLS_OPENSSL)
+ENTER(openssl_write, TLS_OPENSSL | HOW_WRITES)
+/* (handle, buffer, size_t length, size_t *moved) -> 1 */
+ENTER(openssl_read_ex, TLS_OPENSSL | HOW_STORES)
+ENTER(openssl_write_ex, TLS_OPENSSL | HOW_STORES | HOW_WRITES)
+/* (handle, buffer, size_t length) -> ssize_t */
+ENTER(gnutls_read, TLS_GNUTLS | HOW_LONG)
+ENTER(gnutls_write, TLS_GNUTLS | HOW_LONG | HOW_WRITES)
+/* (handle, buffer, int length) -> int */
+ENTER(nspr_read, TLS_NSPR | HOW_KNOWN)
+ENTER(nspr_write, TLS_NSPR | HOW_KNOWN | HOW_WRITES)
+
+static __always_inline void close_session(__u64 handle)
+{
+	struct tls_session_key key = session_key(handle);
+	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, &key);
+
+	if (!session)
+		return;
+	send_event(session, &key, TLS_CLOSED);
+	bpf_map_delete_elem(&tls_sessions, &key);
+}
+
+/* A session begins: the first byte that will be seen is its first. */
+static __always_inline void open_session(__u64 handle, __u32 family)
+{
+	struct tls_session_key key = session_key(handle);
+
+	if (!handle || !is_wanted())
+		return;
+	close_session(handle);
+	session_of(&key, family, TLS_FROM_START);
+	/* From now on the hooks at sockets remember what this thread receives. */
+	thread_of(bpf_get_current_pid_tgid());
+}
+
+/* At the return of (...) -> handle. */
+SEC("uprobe")
+int openssl_opened(struct pt_regs *ctx)
+{
+	open_session(PT_REGS_RC(ctx), TLS_OPENSSL);
+	return 0;
+}
+
+/*
+ * (handle): OpenSSL clears a session before each handshake, also the first; the application does so
+ * to use the object again.
+ */
+SEC("uprobe")
+int openssl_cleared(struct pt_regs *ctx)
+{
+	struct tls_session_key key = session_key(PT_REGS_PARM1(ctx));
+	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, &key);
+
+	if (session && !session->written && !session->read)
+		session->flags |= TLS_FROM_START;
+	else
+		open_session(key.handle, TLS_OPENSSL);
+	return 0;
+}
+
+SEC("uprobe")
+int nspr_opened(struct pt_regs *ctx)
+{
+	open_session(PT_REGS_RC(ctx), TLS_NSPR);
+	return 0;
+}
+
+/* (handle *, ...) */
+SEC("uprobe")
+int gnutls_opening(struct pt_regs *ctx)
+{
+	struct tls_thread *thread = thread_of(bpf_get_current_pid_tgid());
+
+	if (thread)
+		thread->opening = PT_REGS_PARM1(ctx);
+	return 0;
+}
+
+SEC("uprobe")
+int gnutls_opened(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid(), handle = 0, at;
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+
+	if (!thread || !thread->opening)
+		return 0;
+	at = thread->opening;
+	thread->opening = 0;
+	if ((int)PT_REGS_RC(ctx) == 0 && !bpf_probe_read_user(&handle, sizeof(handle), (void *)at))
+		open_session(handle, TLS_GNUTLS);
+	return 0;
+}
+
+/* (handle) */
+SEC("uprobe")
+int tls_close(struct pt_regs *ctx)
+{
+	close_session(PT_REGS_PARM1(ctx));
+	return 0;
+}
+
+/*
+ * The cookie of the inet socket that a descriptor of this process is; 0 if it is none. A struct
+ * socket points back to its file, which tells it from whatever else private data can be.
+ */
+static __noinline __u64 cookie_of_descriptor(__u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct socket *socket;
+	struct file **files, *file = NULL;
+	struct sock *sk;
+	__u16 family;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), &files[fd]) || !file)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	if (!socket || BPF_CORE_READ(socket, file) != file)
+		return 0;
+	sk = BPF_CORE_READ(socket, sk);
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+}
+
+static __always_inline void descriptor_given(__u64 handle, __u32 family, __u64 fd)
+{
+	struct tls_session_key key = session_key(handle);
+
+	/* Some libraries take a pointer here, which is a descriptor by custom only. */
+	if (fd >> 31 || !is_wanted())
+		return;
+	bind(session_of(&key, family, 0), &key, cookie_of_descriptor(fd), TLS_DESCRIPTOR);
+}
+
+/* (handle, fd) */
+SEC("uprobe")
+int openssl_descriptor(struct pt_regs *ctx)
+{
+	descriptor_given(PT_REGS_PARM1(ctx), TLS_OPENSSL, (__u32)PT_REGS_PARM2(ctx));
+	return 0;
+}
+
+SEC("uprobe")
+int gnutls_descriptor(struct pt_regs *ctx)
+{
+	descriptor_given(PT_REGS_PARM1(ctx), TLS_GNUTLS, PT_REGS_PARM2(ctx));
+	return 0;
+}
+
+/*
+ * Go: *tls.Conn begins with the net.Conn that it runs on, which is most often a *net.TCPConn, whose
+ * *netFD has the descriptor at 16. What wraps a net.Conn most often begins with it, too.
+ */
+static __noinline __u64 cookie_of_conn(__u64 conn)
+{
+	for (int wrapped = 0; wrapped < 3; wrapped++) {
+		__u64 data = 0, net_fd = 0, cookie;
+		__u32 fd = 0;
+
+		if (bpf_probe_read_user(&data, sizeof(data), (void *)conn + 8) || !data)
+			return 0;
+		if (!bpf_probe_read_user(&net_fd, sizeof(net_fd), (void *)data) && net_fd &&
+		    !bpf_probe_read_user(&fd, sizeof(fd), (void *)net_fd + 16)) {
+			cookie = cookie_of_descriptor(fd);
+			if (cookie)
+				return cookie;
+		}
+		conn = data;
+	}
+	return 0;
+}
+
+static __always_inline struct tls_goroutine goroutine_of(struct pt_regs *ctx)
+{
+	struct tls_goroutine key = {
+		.g = GO_GOROUTINE(ctx),
+		.tgid = bpf_get_current_pid_tgid() >> 32,
+	};
+
+	return key;
+}
+
+static __noinline int go_enter(struct pt_regs *ctx, __u32 how)
+{
+	struct tls_goroutine key = goroutine_of(ctx);
+	struct tls_call call = {};
+
+	if (!is_wanted())
+		return 0;
+	call.handle = GO_ARG1(ctx);
+	call.buffer = GO_ARG2(ctx);
+	call.how = how;
+	call.is_active = 1;
+	bpf_map_update_elem(&tls_goroutines, &key, &call, BPF_ANY);
+	return 0;
+}
+
+/* (*Conn, buffer, length, capacity), before and after the stack grew */
+SEC("uprobe")
+int go_read(struct pt_regs *ctx)
+{
+	return go_enter(ctx, TLS_GO | HOW_LONG);
+}
+
+SEC("uprobe")
+int go_write(struct pt_regs *ctx)
+{
+	return go_enter(ctx, TLS_GO | HOW_LONG | HOW_WRITES);
+}
+
+/* At a RET: (length, error) */
+SEC("uprobe")
+int go_leave(struct pt_regs *ctx)
+{
+	struct tls_goroutine goroutine = goroutine_of(ctx);
+	struct tls_call *found = bpf_map_lookup_elem(&tls_goroutines, &goroutine);
+	struct tls_session_key key;
+	struct tls_session *session;
+	struct tls_call call;
+	__u64 total;
+
+	if (!found)
+		return 0;
+	call = *found;
+	bpf_map_delete_elem(&tls_goroutines, &goroutine);
+	total = length_of(&call, GO_ARG1(ctx));
+	if (!total)
+		return 0;
+	key = session_key(call.handle);
+	session = session_of(&key, TLS_GO, 0);
+	if (!session)
+		return 0;
+	if (!session->cookie)
+		bind(session, &key, cookie_of_conn(call.handle), TLS_DESCRIPTOR);
+	take_message(&call, session, total);
+	return 0;
+}
+
+/* (*Conn, ...) of a handshake */
+SEC("uprobe")
+int go_opened(struct pt_regs *ctx)
+{
+	open_session(GO_ARG1(ctx), TLS_GO);
+	return 0;
+}
+
+/* (*Conn) */
+SEC("uprobe")
+int go_close(struct pt_regs *ctx)
+{
+	close_session(GO_ARG1(ctx));
+	return 0;
+}
+
+static __always_inline bool is_tcp(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return (family == AF_INET || family == AF_INET6) && sk->sk_protocol == IPPROTO_TCP;
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return has_socket_helpers ? bpf_get_socket_cookie(sk) :
+				    (__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+}
+
+static __always_inline struct tls_thread *tls_thread_of_current(void)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&tls_threads, &id);
+}
+
+static __always_inline void sent(struct tls_thread *thread, __u64 cookie)
+{
+	struct tls_session_key key;
+
+	if (thread->call.is_active) {
+		thread->call.cookie = cookie;
+		return;
+	}
+	if (!thread->unsent)
+		return;
+	key = session_key(thread->unsent);
+	thread->unsent = 0;
+	if (!thread->unsent_is_ambiguous)
+		bind(bpf_map_lookup_elem(&tls_sessions, &key), &key, cookie, TLS_NEARBY_TRANSFER);
+	thread->unsent_is_ambiguous = 0;
+}
+
+static __always_inline void received(struct tls_thread *thread, __u64 cookie)
+{
+	if (thread->call.is_active)
+		thread->call.cookie = cookie;
+	else
+		thread->received_from = cookie;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(tls_socket_send, struct sock *sk, int ret)
+{
+	struct tls_thread *thread = tls_thread_of_current();
+
+	if (thread && ret > 0 && is_tcp(sk))
+		sent(thread, cookie_of(sk));
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tls_socket_receive, struct sock *sk, int ret, int flags)
+{
+	struct tls_thread *thread = tls_thread_of_current();
+
+	if (thread && ret > 0 && !(flags & MSG_PEEK) && is_tcp(sk))
+		received(thread, cookie_of(sk));
+	return 0;
+}
+
+/* Stands in for tls_socket_receive where that does not exist. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tls_tcp_read, struct sock *sk)
+{
+	struct tls_thread *thread = tls_thread_of_current();
+
+	if (thread)
+		received(thread, cookie_of(sk));
+	return 0;
+}
+
+/*
+ * Stands in for tls_socket_send: the first packet of a send leaves in the context of the sender.
+ * Others leave whenever TCP may send, so the first inside a call counts.
+ */
+SEC("cgroup_skb/egress")
+int tls_egress(struct __sk_buff *skb)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 id = (__u64)BPF_CORE_READ(task, tgid) << 32 | (__u32)BPF_CORE_READ(task, pid);
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+	struct tls_session_key key = {};
+	__u64 cookie;
+
+	if (!thread)
+		return 1;
+	cookie = bpf_get_socket_cookie(skb);
+	if (thread->call.is_active) {
+		if (!thread->call.cookie)
+			thread->call.cookie = cookie;
+		return 1;
+	}
+	if (!thread->unsent)
+		return 1;
+	key.handle = thread->unsent;
+	key.tgid = id >> 32;
+	thread->unsent = 0;
+	if (!thread->unsent_is_ambiguous)
+		bind(bpf_map_lookup_elem(&tls_sessions, &key), &key, cookie, TLS_NEARBY_TRANSFER);
+	thread->unsent_is_ambiguous = 0;
+	return 1;
+}

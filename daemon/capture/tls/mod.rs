@@ -1,0 +1,19 @@
+//! TLS in clear text: finds the libraries in processes (`discovery`, `process_maps`), reads them
+//! (`binary`, `golang`), decides where probes go (`recipe`, `placement`), attaches (`attachments`) and
+//! keeps what came of it (`census`).
+//!
+//! Invariant: whatever fails here fails for a file or a process, is counted and has a reason; it never
+//! harms the process.
+
+mod attachments;
+mod binary;
+mod census;
+mod discovery;
+mod golang;
+mod placement;
+mod process_maps;
+mod recipe;
+
+pub(super) use census::Census;
+pub use census::{TlsProcess, TlsSeen, TlsUse};
+pub(super) use discovery::{DiscoveryHandle, Noticing, spawn};
