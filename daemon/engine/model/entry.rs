@@ -96,6 +96,11 @@ impl Timing {
         }
         self.response_end.since(self.request_start)
     }
+
+    /// When it began: the request, or the response where no request was seen.
+    pub fn began(&self) -> Timestamp {
+        if self.request_start == Timestamp::ZERO { self.response_start } else { self.request_start }
+    }
 }
 
 /// What kind of failure an entry stands for. Text forms are those of Kubeshark's `error.type`.

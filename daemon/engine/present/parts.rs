@@ -227,8 +227,7 @@ fn mechanism(peer: &Peer) -> &'static str {
 
 /// When the call began: its request, or its response where that was not seen.
 pub(super) fn began(entry: &Entry) -> Timestamp {
-    let timing = entry.timing;
-    if timing.request_start == Timestamp::ZERO { timing.response_start } else { timing.request_start }
+    entry.timing.began()
 }
 
 /// Milliseconds, rounded.

@@ -564,3 +564,55 @@ mod hostile {
         }
     }
 }
+
+/// `who.test A` with the given flags.
+fn lookup(flags: u16) -> Vec<u8> {
+    let mut message = vec![0, 9];
+    message.extend(flags.to_be_bytes());
+    message.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+    message.extend(b"\x03who\x04test\x00\x00\x01\x00\x01");
+    message
+}
+
+#[test]
+fn a_datagram_seen_at_both_ends_is_one_message() {
+    let mut rig = Rig::new();
+    let client = Socket::listener(1, "0.0.0.0:40000");
+    let server = Socket::listener(2, "10.0.0.2:53");
+    let (ask, answer) = (udp(C, "10.0.0.2:53", &lookup(0x0100)), udp("10.0.0.2:53", C, &lookup(0x8183)));
+    rig.feed([client.out(ms(0), ask.clone()), server.arrive(ms(1), ask)]);
+    rig.feed([server.out(ms(5), answer.clone()), client.arrive(ms(6), answer)]);
+    assert_eq!(rig.seen.entries.len(), 1);
+    let entry = &rig.seen.entries[0];
+    assert_eq!((entry.protocol.as_str(), entry.summary.as_str(), entry.status), ("dns", "who.test", 3));
+    assert_eq!((entry.src.addr, entry.dst.addr), (addr(C), addr("10.0.0.2:53")));
+    assert_eq!(entry.capture.seen_at, "both");
+    assert_eq!(entry.timing.elapsed(), 6_000_000);
+    assert_eq!(rig.flow().application, Some("dns"));
+}
+
+#[test]
+fn a_question_that_nobody_answers_is_given_up_and_paused_datagrams_are_counted() {
+    let mut rig = Rig::new();
+    let client = Socket::listener(1, "10.0.0.1:40000");
+    rig.feed([client.out(ms(0), udp(C, "10.0.0.2:53", &lookup(0x0100)))]);
+    rig.advance(ms(9_000));
+    assert!(rig.seen.entries.is_empty());
+    rig.advance(ms(10_100));
+    assert_eq!(rig.seen.entries[0].error.as_ref().map(|error| error.kind), Some(ErrorKind::Timeout));
+    rig.shard.set_dissecting(false);
+    rig.feed([client.out(ms(10_200), udp(C, "10.0.0.2:53", &lookup(0x0100)))]);
+    assert_eq!((rig.lost(DropReason::Paused), rig.seen.entries.len()), (1, 1));
+}
+
+#[test]
+fn who_answers_from_a_known_port_is_the_server() {
+    for (from, to) in [("10.0.0.2:53", C), ("10.0.0.2:5355", C), ("10.0.0.2:9999", C)] {
+        let mut rig = Rig::new();
+        rig.feed([crate::testing::from_file(ms(0), udp(from, to, &lookup(0x8180)))]);
+        let entry = &rig.seen.entries[0];
+        assert_eq!((entry.src.addr, entry.dst.addr), (addr(C), addr(from)), "{from}");
+        assert!(entry.request.is_null());
+        assert_eq!(entry.error.is_none(), from.ends_with("5355"));
+    }
+}
