@@ -23,4 +23,5 @@ mod snapshots;
 mod stream;
 mod systemd;
 mod tidy;
+mod tls;
 mod websocket;
