@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod captures;
 pub mod dissect;
 pub mod flow;
 pub mod kfl;

@@ -48,8 +48,13 @@ pub struct Limits {
     /// The same once the receiver has acknowledged the missing bytes: nobody will send them again, so
     /// this only covers records of one connection that different CPUs delivered out of order.
     pub acked_hole_patience: Duration,
+    /// How long after its request's head a call is shown as open when it is not over. Few ordinary calls
+    /// take a second, so that most are shown once.
+    pub open_after: Duration,
     /// How long a request may wait for its answer before it is shown with a timeout error.
     pub answer_timeout: Duration,
+    /// The same for a question about a name: resolvers ask again or give up after 5 seconds.
+    pub lookup_timeout: Duration,
     /// Idle time after which a connection without a seen end is forgotten.
     pub idle_timeout: Duration,
     /// The same for datagram flows and for connections whose opening nobody answered: there are many of
@@ -80,7 +85,9 @@ impl Default for Limits {
             max_redetect: 4,
             hole_patience: Duration::from_millis(200),
             acked_hole_patience: Duration::from_millis(10),
+            open_after: Duration::from_secs(1),
             answer_timeout: Duration::from_secs(60),
+            lookup_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(20 * 60),
             brief_timeout: Duration::from_secs(60),
             close_linger: Duration::from_secs(3),
@@ -179,6 +186,40 @@ pub mod pcap {
     pub const FRAGMENTS: usize = 256;
     /// How long a datagram's missing fragments are waited for, ns, by the clock of the packets (RFC 8200).
     pub const FRAGMENT_PATIENCE: u64 = 60_000_000_000;
+}
+
+/// Caps on DNS messages.
+pub mod dns {
+    /// Octets of a name with the lengths of its labels (RFC 1035 2.3.4).
+    pub const NAME: usize = 255;
+    /// Questions kept of one message; real ones have one.
+    pub const QUESTIONS: usize = 64;
+    /// Records kept of one answer or zone transfer; the rest is left out and marked.
+    pub const RECORDS: usize = 1024;
+    /// Bytes shown as hexadecimal digits of what has no text form.
+    pub const SHOWN: usize = 256;
+    /// Bytes to which lists within a record (types, parameters) are written out.
+    pub const TEXT: usize = 4096;
+    /// Answered questions remembered per flow, to know a repeated answer.
+    pub const ANSWERED: usize = 32;
+}
+
+/// Caps on GraphQL calls.
+pub mod graphql {
+    /// Bytes of a body that is read as GraphQL; a longer one stays HTTP.
+    pub const BODY: usize = 1 << 20;
+    /// Operations kept of one document.
+    pub const OPERATIONS: usize = 64;
+    /// Root fields kept of one operation.
+    pub const FIELDS: usize = 32;
+    /// Operations kept of one batch.
+    pub const BATCH: usize = 64;
+    /// Errors kept of one answer; all are counted.
+    pub const ERRORS: usize = 64;
+    /// Depth to which variables are kept as trees; what lies deeper becomes text.
+    pub const DEPTH: usize = 16;
+    /// Values that one operation's variables are kept as; the rest becomes text.
+    pub const NODES: usize = 4096;
 }
 
 /// Caps of the filter language. A filter beyond them is refused with an error; an entry whose

@@ -83,8 +83,10 @@ impl Worker {
         self.parts.metrics.add(Metric::PipelineEntries, entries.len() as u64);
         self.parts.tap.publish(&entries);
         if let Some(store) = &self.parts.storing {
+            // History has each call once: an open one is stored when it is over.
             let mut weighed: Vec<_> = entries
                 .into_iter()
+                .filter(|entry| !entry.is_open())
                 .map(|entry| {
                     let weight = weight_of(&entry);
                     (entry, weight)

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use compact_str::CompactString;
 
+use super::names::Names;
 use super::sockets::Sockets;
+use crate::engine::dissect::registry;
 use crate::engine::model::{
     AddrPort, Entry, Peer, Process, ProcessEvent, ProcessKey, Record, SocketCookie, SocketEvent, SocketTuple,
     TcpState, Timestamp,
@@ -24,6 +26,7 @@ pub struct Directory {
     /// another time or host, and say themselves what is known.
     inspector: Option<Mutex<Inspector>>,
     known: Mutex<Known>,
+    names: Names,
 }
 
 #[derive(Debug)]
@@ -46,12 +49,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Directory {
     /// An empty directory that describes processes by `inspector`.
     pub fn new(inspector: Inspector) -> Self {
-        Self { inspector: Some(Mutex::new(inspector)), known: Mutex::default() }
+        Self { inspector: Some(Mutex::new(inspector)), known: Mutex::default(), names: Names::default() }
     }
 
     /// An empty directory for recorded events: processes are what [`ProcessEvent::Described`] says.
     pub fn recorded() -> Self {
-        Self { inspector: None, known: Mutex::default() }
+        Self { inspector: None, known: Mutex::default(), names: Names::default() }
     }
 
     /// Takes in an event. May read `/proc`; packets and losses are nothing to it. Returns what was found
@@ -168,16 +171,30 @@ impl Directory {
         lock(&self.known).sockets.is_settled(cookie)
     }
 
-    /// Fills in process and name of both ends; what a peer already has stays.
+    /// Fills in process, DNS name and name of both ends; what a peer already has stays. What the entry
+    /// itself teaches about names is known from then on.
     pub fn name_entry(&self, entry: &mut Entry) {
+        registry::names(entry, &mut |fact| self.names.learn(fact));
+        let at = entry.timing.began();
         for peer in [&mut entry.src, &mut entry.dst] {
-            self.name_peer(peer);
+            self.name_peer(peer, at);
         }
     }
 
-    fn name_peer(&self, peer: &mut Peer) {
+    fn name_peer(&self, peer: &mut Peer, at: Timestamp) {
+        if peer.dns.is_empty() {
+            peer.dns = self.names.of(peer.addr.ip, at);
+        }
+        if peer.dns.is_empty()
+            && let Some(translated) = peer.translated
+        {
+            peer.dns = self.names.of(translated.ip, at);
+        }
         if peer.process.is_none() && peer.socket.is_known() {
             peer.process = self.process_of(peer.socket);
+        }
+        if peer.name.is_empty() {
+            peer.name.clone_from(&peer.dns);
         }
         if peer.name.is_empty()
             && let Some(process) = &peer.process
@@ -342,7 +359,7 @@ mod tests {
     #[test]
     fn a_peer_without_a_socket_here_stays_as_it_is() {
         let mut peer = Peer::default();
-        empty().name_peer(&mut peer);
+        empty().name_peer(&mut peer, Timestamp(1));
         assert_eq!(peer, Peer::default());
     }
 }

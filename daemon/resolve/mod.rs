@@ -4,6 +4,7 @@
 //! the events); memory is bounded; a socket's owner is the one with the best evidence.
 
 mod directory;
+mod names;
 mod sockets;
 
 pub use self::directory::Directory;

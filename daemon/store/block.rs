@@ -68,7 +68,7 @@ impl ZoneMap {
         if self.entries == 0 {
             self.first_seq = entry.seq;
             self.earliest = at;
-            self.min_start = entry.timing.request_start;
+            self.min_start = entry.timing.began();
             self.min_port = entry.dst.addr.port;
             self.min_status = entry.status;
             self.max_status = entry.status;
@@ -78,8 +78,8 @@ impl ZoneMap {
         self.last_seq = entry.seq;
         self.earliest = self.earliest.min(at);
         self.latest = self.latest.max(at);
-        self.min_start = self.min_start.min(entry.timing.request_start);
-        self.max_start = self.max_start.max(entry.timing.request_start);
+        self.min_start = self.min_start.min(entry.timing.began());
+        self.max_start = self.max_start.max(entry.timing.began());
         self.min_port = self.min_port.min(entry.dst.addr.port);
         self.max_port = self.max_port.max(entry.dst.addr.port);
         self.min_status = self.min_status.min(entry.status);

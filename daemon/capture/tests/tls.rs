@@ -400,6 +400,10 @@ fn root_node_with_its_own_openssl_is_seen_and_bound() {
     settle(&running);
     let server = bench.serve("node", &["-e", include_str!("tls_peer.js")]);
     check_binding(&running, &server, TlsLibrary::OpenSsl, 25);
+    let found = running.capture.tls_processes();
+    let process = found.iter().find(|process| process.pid == server.child.id()).expect("found");
+    assert!(process.libraries[0].version.starts_with("3."), "{process:?}");
+    assert!(process.seen.nearby_transfer > 0 && process.seen.bytes_read > 0, "{process:?}");
 }
 
 #[test]

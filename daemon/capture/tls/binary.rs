@@ -1,18 +1,19 @@
 //! Reads what is needed of an ELF file: identity, functions by name, code, version strings.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache, elf};
+use object::{Endianness, Object as _, ObjectSection as _, ReadCache, elf};
 
 use super::placement::MAX_FUNCTION_BYTES;
 
-/// Largest symbol or line table that is read: a browser's has some ten megabytes.
-const MAX_TABLE_BYTES: u64 = 256 << 20;
-/// How much read-only data is searched for a version.
-const MAX_VERSION_SEARCH_BYTES: u64 = 64 << 20;
+/// Largest table or read-only data that is read, for a moment: a browser's has some ten megabytes.
+const MAX_TABLE_BYTES: u64 = 64 << 20;
+/// Longest name of a function that is compared.
+const MAX_NAME_BYTES: usize = 64;
 
 /// Why a file cannot be looked into.
 #[derive(Debug, thiserror::Error)]
@@ -105,38 +106,35 @@ impl Binary {
 
     /// Those of the wanted functions that the file defines, dynamic symbols first.
     pub(super) fn functions(&self, wanted: &[&str]) -> Result<Vec<Function>, BinaryError> {
-        self.with(|elf| {
-            let mut found: Vec<Function> = Vec::new();
-            let too_large =
-                elf.sections().any(|section| section.size() > MAX_TABLE_BYTES && is_table(&section));
-            if too_large {
-                return found;
-            }
-            let symbols = elf.dynamic_symbols().chain(elf.symbols());
-            for symbol in symbols.filter(|symbol| symbol.is_definition() && symbol.address() != 0) {
-                let Ok(name) = symbol.name() else { continue };
-                let name = name.split('@').next().unwrap_or_default();
-                if wanted.contains(&name) && !found.iter().any(|one| one.name == name) {
-                    found.push(Function {
-                        name: name.to_owned(),
-                        address: symbol.address(),
-                        size: symbol.size(),
-                    });
-                }
-            }
-            found
-        })
+        let wanted: HashMap<&[u8], &str> = wanted.iter().map(|name| (name.as_bytes(), *name)).collect();
+        let mut found = Vec::new();
+        for (symbols, names) in [(".dynsym", ".dynstr"), (".symtab", ".strtab")] {
+            let (_, symbols) = self.section(symbols)?;
+            let (_, names) = if symbols.is_empty() { (0, Vec::new()) } else { self.section(names)? };
+            add_functions(&mut found, &symbols, &names, &wanted);
+        }
+        Ok(found)
     }
 
-    /// Bytes of a section; empty if there is none, or it is too large.
+    /// Address and bytes of a section; empty if there is none, or it is too large.
     pub(super) fn section(&self, name: &str) -> Result<(u64, Vec<u8>), BinaryError> {
-        self.with(|elf| {
-            let Some(section) = elf.section_by_name(name) else { return (0, Vec::new()) };
-            if section.size() > MAX_TABLE_BYTES {
-                return (0, Vec::new());
-            }
-            (section.address(), section.data().map(<[u8]>::to_vec).unwrap_or_default())
-        })
+        let place = self.with(|elf| {
+            let section = elf.section_by_name(name)?;
+            Some((section.address(), section.file_range()?))
+        })?;
+        let Some((address, (offset, size))) = place.filter(|(_, (_, size))| *size <= MAX_TABLE_BYTES) else {
+            return Ok((0, Vec::new()));
+        };
+        Ok((address, self.read(offset, size)?))
+    }
+
+    /// What the file has of a range: less, if it ends before.
+    fn read(&self, offset: u64, size: u64) -> io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(size).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Address of a section; `None` if there is none.
@@ -158,38 +156,43 @@ impl Binary {
         let offset = self
             .file_offset(function.address)
             .ok_or_else(|| BinaryError::NotElf("a function outside of the code".to_owned()))?;
-        let size = function.size.min(MAX_FUNCTION_BYTES);
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut code = Vec::new();
-        file.take(size).read_to_end(&mut code)?;
-        Ok(code)
+        Ok(self.read(offset, function.size.min(MAX_FUNCTION_BYTES))?)
     }
 
     /// The text after `marker` in read-only data, up to the first blank or NUL, if it starts with a
     /// digit: how libraries carry their versions.
     pub(super) fn version_after(&self, marker: &str) -> Option<String> {
-        self.with(|elf| {
-            let section = elf.section_by_name(".rodata")?;
-            if section.size() > MAX_VERSION_SEARCH_BYTES {
-                return None;
-            }
-            let data = section.data().ok()?;
-            memchr::memmem::find_iter(data, marker.as_bytes()).find_map(|at| {
-                let text = &data[at + marker.len()..data.len().min(at + marker.len() + 24)];
-                let end = text.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(text.len());
-                let text = std::str::from_utf8(&text[..end]).ok()?;
-                (text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.'))
-                    .then(|| text.to_owned())
-            })
+        let (_, data) = self.section(".rodata").ok()?;
+        memchr::memmem::find_iter(&data, marker.as_bytes()).find_map(|at| {
+            let text = &data[at + marker.len()..data.len().min(at + marker.len() + 24)];
+            let end = text.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(text.len());
+            let text = std::str::from_utf8(&text[..end]).ok()?;
+            (text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.')).then(|| text.to_owned())
         })
-        .ok()
-        .flatten()
     }
 }
 
-fn is_table<'a>(section: &impl object::ObjectSection<'a>) -> bool {
-    matches!(section.name(), Ok(".symtab" | ".strtab" | ".dynsym" | ".dynstr"))
+/// Reads a whole symbol table at once: asking for each name by itself takes seconds with large ones.
+fn add_functions(found: &mut Vec<Function>, symbols: &[u8], names: &[u8], wanted: &HashMap<&[u8], &str>) {
+    /// `Elf64_Sym`: name (4), info (1), other (1), section (2), value (8), size (8).
+    const SYMBOL_BYTES: usize = 24;
+    for symbol in symbols.as_chunks::<SYMBOL_BYTES>().0 {
+        let [n0, n1, n2, n3, _, _, s0, s1, rest @ ..] = *symbol;
+        let (address, size) = rest.split_at(8);
+        let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let (address, size) = (number(address), number(size));
+        if address == 0 || u16::from_le_bytes([s0, s1]) == elf::SHN_UNDEF {
+            continue;
+        }
+        let Some(name) = names.get(u32::from_le_bytes([n0, n1, n2, n3]) as usize..) else { continue };
+        let name = &name[..name.len().min(MAX_NAME_BYTES)];
+        let name = &name[..memchr::memchr2(0, b'@', name).unwrap_or(name.len())];
+        if let Some(name) = wanted.get(name)
+            && !found.iter().any(|one| one.name == *name)
+        {
+            found.push(Function { name: (*name).to_owned(), address, size });
+        }
+    }
 }
 
 /// The architecture whose code this daemon can place probes in.

@@ -193,13 +193,13 @@ struct Discovery {
 
 impl Discovery {
     fn run(&mut self, notices: &Receiver<Notice>) {
+        self.attach_usual_libraries();
         for pid in process_maps::all() {
             if self.is_stopping() {
                 return;
             }
             self.look_at(pid);
         }
-        self.attach_usual_libraries();
         self.census.set_attached(self.attachments.attached());
         self.census.settle();
         let mut next_sweep = Instant::now() + SWEEP;

@@ -10,6 +10,8 @@
 mod backlog;
 #[cfg(test)]
 pub(crate) mod conversation;
+pub mod dns;
+pub mod graphql;
 pub mod grpc;
 mod http;
 pub mod http1;
@@ -17,6 +19,7 @@ pub mod http2;
 pub mod registry;
 pub mod session;
 pub mod tls;
+pub mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -28,13 +31,15 @@ use compact_str::CompactString;
 
 use crate::limits::Limits;
 use crate::model::{
-    Direction, EntryError, EntryEvent, Field, L4, ProtocolKey, Timestamp, Timing, TlsHandshake, Value,
+    Direction, Entry, EntryError, EntryEvent, Field, L4, NameFact, ProtocolKey, Timestamp, Timing,
+    TlsHandshake, Value,
 };
 
 /// What a dissector is given, per direction and in order.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// All bytes of this direction that were not consumed yet: what was left and what is new.
+    /// All bytes of this direction that were not consumed yet: what was left and what is new. Of
+    /// datagrams exactly one, whole; nothing of it is offered again.
     Bytes(&'a [u8]),
     /// So many bytes of this direction are missing for good; buffered bytes before it were offered.
     Gap(u64),
@@ -150,9 +155,25 @@ pub enum Verdict {
     NeedMore,
 }
 
-/// A finished (or given up) exchange, before its ends are named.
+/// Where a call stands when it is given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// It is over, and was not given out before. Nearly all are.
+    #[default]
+    Whole,
+    /// It is under way for longer than `limits.open_after`, and is given out as far as it is known. It
+    /// comes once more, as [`Stage::Ended`] with this number; the number is unique among the calls of the
+    /// connection that are open.
+    Open(u64),
+    /// It is over, and was given out open before.
+    Ended(u64),
+}
+
+/// A finished (or given up) exchange, before its ends are named; or one that is open for long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
+    /// Whether it is over.
+    pub stage: Stage,
     /// Protocol of this very transaction (a dissector may speak several versions of one).
     pub protocol: ProtocolKey,
     /// Verb.
@@ -248,6 +269,9 @@ pub struct ProtocolInfo {
     pub priority: u8,
 }
 
+/// Hands what an entry teaches about the names of addresses to the second argument.
+pub type Teach = fn(&Entry, &mut dyn FnMut(NameFact));
+
 /// One protocol: the only thing that the rest of the system knows of its folder.
 #[derive(Debug)]
 pub struct Protocol {
@@ -267,6 +291,8 @@ pub struct Protocol {
     pub payloads: &'static [&'static str],
     /// What a detail view shows, in order.
     pub sections: &'static [Section],
+    /// Tells what an entry of it teaches about the names of addresses.
+    pub names: Option<Teach>,
 }
 
 /// KFL paths whose comparison with the shown text selects like entries; empty: the column has none.

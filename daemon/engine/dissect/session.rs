@@ -82,8 +82,45 @@ impl Session {
         let dir = if self.swapped { dir.flipped() } else { dir };
         match self.stage {
             Stage::Done => {}
+            _ if self.carrier == Carrier::Datagram => self.datagram(dir, input, at, limits, out),
             Stage::Detect => self.detect(dir, input, at, limits, out),
             Stage::Active(_) => self.drive(dir, input, at, limits, out),
+        }
+    }
+
+    /// One datagram: whole messages, so nothing is buffered. The first one that a protocol knows decides;
+    /// later ones that it does not know are passed over, a bounded number of times.
+    fn datagram(
+        &mut self,
+        dir: Direction,
+        input: Input<'_>,
+        at: Timestamp,
+        limits: &Limits,
+        out: &mut Vec<Transaction>,
+    ) {
+        let Input::Bytes(bytes) = input else { return };
+        let mut dir = dir;
+        if matches!(self.stage, Stage::Detect) {
+            let empty: &[u8] = &[];
+            let (to_server, to_client) =
+                if dir == Direction::ToServer { (bytes, empty) } else { (empty, bytes) };
+            let Detected::Yes(protocol, swapped) = self.probe(to_server, to_client) else {
+                self.searched = self.searched.saturating_add(bytes.len());
+                if self.searched > limits.max_detect {
+                    self.give_up();
+                }
+                return;
+            };
+            self.open(protocol, swapped);
+            dir = if swapped { dir.flipped() } else { dir };
+        }
+        let Stage::Active(dissector) = &mut self.stage else { return };
+        let answer = dissector.feed(dir, input, at, &mut Output { limits, transactions: out });
+        if answer == Progress::Desync {
+            self.redetected += 1;
+            if self.redetected > limits.max_redetect {
+                self.finish(End::Desync, at, limits, out);
+            }
         }
     }
 

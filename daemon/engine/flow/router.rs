@@ -32,6 +32,8 @@ const TOUCH_EVERY: u64 = 1_000_000_000;
 const MAX_EXPIRED: usize = 4096;
 /// Ports below are given to servers; the last hint about who the client is.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+/// Ports above that servers of datagram protocols have: STUN, RADIUS, SIP, mDNS, LLMNR.
+const DATAGRAM_SERVERS: [u16; 6] = [1812, 1813, 3478, 5060, 5353, 5355];
 
 /// What a router is told once.
 #[derive(Clone, Debug)]
@@ -533,8 +535,11 @@ impl Router {
                 return local_listens != outbound;
             }
         }
-        let (from_low, to_low) = (src.port < FIRST_UNPRIVILEGED_PORT, dst.port < FIRST_UNPRIVILEGED_PORT);
-        if headers.protocol() == L4::TCP { src.port >= dst.port } else { !from_low || to_low }
+        if headers.protocol() == L4::TCP {
+            src.port >= dst.port
+        } else {
+            !serves(src.port) || serves(dst.port)
+        }
     }
 
     fn socket_gone(&mut self, cookie: SocketCookie, at: Timestamp) {
@@ -624,6 +629,11 @@ fn open_side(link: &Link, packet: &Packet, headers: &Headers) -> Option<u8> {
     // The two ends of a connection do not share an address.
     let at_client = local == link.client;
     (at_client == (side == CLIENT_VANTAGE)).then_some(side)
+}
+
+/// Whether a datagram port is one that servers have.
+fn serves(port: u16) -> bool {
+    port < FIRST_UNPRIVILEGED_PORT || DATAGRAM_SERVERS.contains(&port)
 }
 
 fn direction_at(hook: Hook, side: u8) -> Direction {

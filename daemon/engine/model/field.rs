@@ -57,6 +57,21 @@ pub enum FieldValue<'a> {
     Ip(IpAddr),
 }
 
+impl<'a> FieldValue<'a> {
+    /// A part of a message: scalars by themselves, so that the quick ways of evaluation take them.
+    pub fn of(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Missing,
+            Value::Bool(flag) => Self::Bool(*flag),
+            Value::Int(number) => Self::Int(*number),
+            Value::Float(number) => Self::Float(*number),
+            Value::Str(text) => Self::Str(text),
+            Value::Bytes(bytes) => Self::Bytes(bytes),
+            Value::List(_) | Value::Map(_) => Self::Tree(value),
+        }
+    }
+}
+
 /// Where a field's value comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum FieldSource {

@@ -1,9 +1,13 @@
 //! Who is at an end of a connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
 
 /// The kernel's id of a socket: unique per boot, never reused. 0 means "not known".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,4 +54,17 @@ pub struct Process {
     pub unit: CompactString,
     /// Network namespace (inode number); 0 when not known.
     pub netns: u32,
+}
+
+/// An address goes by a name for some time: what an answer on the wire taught.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameFact {
+    /// The address.
+    pub ip: IpAddr,
+    /// The name that was asked for.
+    pub name: CompactString,
+    /// When the answer came.
+    pub at: Timestamp,
+    /// How long it may be used.
+    pub ttl: Duration,
 }

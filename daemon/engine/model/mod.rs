@@ -19,7 +19,7 @@ pub use entry::{
     Peer, ProtocolKey, Timing,
 };
 pub use field::{Field, FieldSource, FieldType, FieldValue};
-pub use identity::{Process, ProcessKey, SocketCookie};
+pub use identity::{NameFact, Process, ProcessKey, SocketCookie};
 pub use loss::{DropReason, Loss, Stage};
 pub use record::{OwnerEvidence, Packet, ProcessEvent, Record, SocketEvent, TcpState};
 pub use time::Timestamp;

@@ -11,7 +11,7 @@ mod redact;
 mod tree;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use base::Base;
 pub use detail::Detail;

@@ -227,11 +227,15 @@ fn mechanism(peer: &Peer) -> &'static str {
 
 /// When the call began: its request, or its response where that was not seen.
 pub(super) fn began(entry: &Entry) -> Timestamp {
-    let timing = entry.timing;
-    if timing.request_start == Timestamp::ZERO { timing.response_start } else { timing.request_start }
+    entry.timing.began()
 }
 
 /// Milliseconds, rounded.
 pub(super) fn elapsed_ms(entry: &Entry) -> u64 {
     (entry.timing.elapsed() + 500_000) / 1_000_000
+}
+
+/// Whether the call is over.
+pub(super) fn state(entry: &Entry) -> &'static str {
+    if entry.is_open() { "open" } else { "ended" }
 }

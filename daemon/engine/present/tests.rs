@@ -32,7 +32,11 @@ fn exchange(request: &[u8], response: &[u8]) -> Transaction {
 }
 
 fn entry(request: &[u8], response: &[u8]) -> Entry {
-    let call = exchange(request, response);
+    around(exchange(request, response))
+}
+
+/// An entry around what a dissector found.
+pub(crate) fn around(call: Transaction) -> Entry {
     let peer = |port| Peer { addr: AddrPort::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), ..Peer::default() };
     let process = Process {
         pid: 7,

@@ -68,6 +68,7 @@ impl Serialize for Tree<'_> {
         let payload = self.payloads.iter().any(|rest| rest.is_empty());
         match self.value {
             Value::Null => serializer.serialize_unit(),
+            Value::Map(_) if payload => serializer.serialize_map(Some(0))?.end(),
             Value::Map(map) => {
                 let mut out = serializer.serialize_map(Some(map.len()))?;
                 for (key, value) in map.iter() {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use hashbrown::HashMap;
 
 use super::endpoints::Endpoints;
 use super::plaintext::{Plaintext, Surroundings};
 use super::{FlowInfo, FlowState, FlowTls, FlowTraffic, Sink};
-use crate::dissect::{self, Carrier, End, Input, ProtocolInfo, Session, Transaction};
+use crate::dissect::{self, Carrier, End, Input, ProtocolInfo, Session, Stage, Transaction};
 use crate::flow::{Fit, RoutedPacket, TcpMetrics, TlsNews};
 use crate::limits::{self, Limits};
 use crate::model::{ConnectionId, Direction, DropReason, Hook, L4, Timestamp, TlsHandshake, TlsInfo};
@@ -66,6 +67,8 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) stream: CompactString,
     pub(super) next_index: u64,
+    /// Indices of calls that were shown open, by the number that their dissector gave them.
+    pub(super) open_calls: HashMap<u64, u64>,
     /// Its place in the deadline queue.
     pub(super) armed: Option<Timestamp>,
     /// Last moved in the LRU order.
@@ -80,6 +83,8 @@ pub(super) struct Connection {
     closed_at: Option<Timestamp>,
     application: Option<&'static ProtocolInfo>,
     tcp: Option<Box<Tcp>>,
+    /// For UDP: a session that takes whole datagrams.
+    datagrams: Dissection,
 }
 
 impl Connection {
@@ -102,6 +107,7 @@ impl Connection {
             id: routed.connection,
             stream,
             next_index: 0,
+            open_calls: HashMap::new(),
             armed: None,
             touched: at,
             protocol: routed.headers.protocol(),
@@ -113,7 +119,26 @@ impl Connection {
             closed_at: None,
             application: None,
             tcp,
+            datagrams: match routed.headers.protocol() {
+                L4::UDP => Dissection::Waiting,
+                _ => Dissection::Off,
+            },
         }
+    }
+
+    /// The index of a call's entry: a new one, unless the call was shown before.
+    pub(super) fn index_of(&mut self, stage: Stage) -> u64 {
+        if let Stage::Ended(call) = stage
+            && let Some(index) = self.open_calls.remove(&call)
+        {
+            return index;
+        }
+        let index = self.next_index;
+        self.next_index += 1;
+        if let Stage::Open(call) = stage {
+            self.open_calls.insert(call, index);
+        }
+        index
     }
 
     pub(super) fn ends(&self) -> &Endpoints {
@@ -141,6 +166,37 @@ impl Connection {
             if self.closed_at.is_none() {
                 self.segment(routed, header, turn);
             }
+        } else if routed.vantage == self.primary {
+            // The other end's socket shows the same datagrams again.
+            self.datagram(routed, turn);
+        }
+    }
+
+    fn datagram(&mut self, routed: &RoutedPacket, turn: &mut Turn<'_>) {
+        let (at, from_start) = (routed.packet.at, routed.first);
+        if matches!(self.datagrams, Dissection::Off) || self.closed_at.is_some() {
+            return;
+        }
+        if !turn.dissecting {
+            turn.sink.loss(DropReason::Paused, 1);
+            if let Dissection::Active(session) = &mut self.datagrams {
+                session.close(End::CaptureEnd, at, turn.limits, turn.transactions);
+            }
+            self.datagrams = Dissection::Waiting;
+            return;
+        }
+        if matches!(self.datagrams, Dissection::Waiting) {
+            let session = Session::new(Carrier::Datagram, self.ends.server_port(), from_start);
+            self.datagrams = Dissection::Active(Box::new(session));
+        }
+        if let Dissection::Active(session) = &mut self.datagrams {
+            let payload = Input::Bytes(routed.headers.payload(&routed.packet.data));
+            session.feed(routed.direction, payload, at, turn.limits, turn.transactions);
+            self.application = session.protocol().or(self.application);
+            self.ends.swapped = session.is_swapped();
+            if session.is_done() {
+                self.datagrams = Dissection::Off;
+            }
         }
     }
 
@@ -151,6 +207,9 @@ impl Connection {
             reassembler.advance(now, limits, feed);
         });
         if let Some(Dissection::Active(session)) = self.tcp.as_mut().map(|tcp| &mut tcp.dissection) {
+            session.expire(now, turn.limits, turn.transactions);
+        }
+        if let Dissection::Active(session) = &mut self.datagrams {
             session.expire(now, turn.limits, turn.transactions);
         }
         self.with_plaintext(turn, |plaintext, around| plaintext.advance(now, around));
@@ -184,6 +243,11 @@ impl Connection {
     /// When `advance` has something to do at the earliest.
     pub(super) fn deadline(&self, limits: &Limits) -> Timestamp {
         let mut deadline = self.over_at(limits);
+        if let Dissection::Active(session) = &self.datagrams
+            && let Some(answer) = session.next_deadline()
+        {
+            deadline = deadline.min(answer);
+        }
         let Some(tcp) = &self.tcp else { return deadline };
         if let Some(hole) = tcp.reassembler.next_deadline(limits) {
             deadline = deadline.min(hole);
@@ -234,6 +298,10 @@ impl Connection {
             tcp.learn_handshake();
             tcp.dissection = Dissection::Off;
         }
+        if let Dissection::Active(session) = &mut self.datagrams {
+            session.close(end, at, turn.limits, turn.transactions);
+        }
+        self.datagrams = Dissection::Off;
         self.closed_at.get_or_insert(at);
     }
 

@@ -43,6 +43,7 @@ pub static PROTOCOL: Protocol = Protocol {
         "response.grpc.messages",
     ],
     sections: SECTIONS,
+    names: None,
 };
 
 const SECTIONS: &[Section] = &[

@@ -53,6 +53,7 @@ pub static PROTOCOL: Protocol = Protocol {
     columns: view::COLUMNS,
     payloads: view::PAYLOADS,
     sections: view::SECTIONS,
+    names: None,
 };
 
 fn open(opening: &Opening<'_>) -> Box<dyn Dissector> {

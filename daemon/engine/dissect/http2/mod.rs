@@ -55,6 +55,7 @@ pub static PROTOCOL: Protocol = Protocol {
     columns: view::COLUMNS,
     payloads: view::PAYLOADS,
     sections: view::SECTIONS,
+    names: None,
 };
 
 /// A fresh dissector.

@@ -44,6 +44,7 @@ pub static PROTOCOL: Protocol = Protocol {
     columns: Columns { method: "", summary: "", status: "" },
     payloads: &[],
     sections: &[],
+    names: None,
 };
 
 /// Whether a segment begins with a client's hello: TLS that starts on a connection which spoke something

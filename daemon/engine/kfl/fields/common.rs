@@ -53,8 +53,8 @@ fn has_event(entry: &Entry, test: fn(&EntryEvent) -> bool) -> FieldValue<'_> {
 pub(super) const FIELDS: &[Field] = fields! {
     "protocol" Str "Short name of the protocol: `HTTP`, `HTTP/2`, `gRPC`, `REDIS`." r#"protocol == "HTTP""#
         => |entry| FieldValue::Str(names(entry).abbr);
-    "timestamp" Timestamp "First byte of the request. Beside a number: milliseconds since 1970." r#"timestamp > now() - duration("5m")"#
-        => |entry| FieldValue::Timestamp(entry.timing.request_start);
+    "timestamp" Timestamp "First byte of the request, or of the answer where no request was seen. Beside a number: milliseconds since 1970." r#"timestamp > now() - duration("5m")"#
+        => |entry| FieldValue::Timestamp(entry.timing.began());
     "elapsed_time" Int "First byte of the request to last byte of the answer, in microseconds; 0 without an answer." "elapsed_time > 2000000"
         => |entry| FieldValue::Int((entry.timing.elapsed() / 1000) as i64);
     "seq" Int "Number of the entry on its node; grows by one." "seq > 100000"
@@ -101,6 +101,8 @@ pub(super) const FIELDS: &[Field] = fields! {
         => |entry| has_event(entry, |event| matches!(event, EntryEvent::RequestTruncated { .. } | EntryEvent::ResponseTruncated { .. }));
     "mid_stream" Bool "The connection was under way when capture began." "mid_stream"
         => |entry| has_event(entry, |event| matches!(event, EntryEvent::MidStream));
+    "state" Str "`open` while the call goes on (its entry comes again when it is over), else `ended`." r#"state == "open""#
+        => |entry| FieldValue::Str(if entry.is_open() { "open" } else { "ended" });
     "summary" Str "One line that tells calls apart: path, key, question." r#"summary.contains("users")"#
         => |entry| FieldValue::Str(&entry.summary);
     "local_process_name" Str "Process of the end on this node (the client's if both are)." r#"local_process_name == "nginx""#

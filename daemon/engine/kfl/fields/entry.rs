@@ -145,8 +145,8 @@ const PATHS: &[Field] = fields! {
         => |entry| FieldValue::Str(names(entry).layer4);
     "protocol.layer3" Str "`ip`." r#"protocol.layer3 == "ip""#
         => |_| FieldValue::Str("ip");
-    "startTime" Timestamp "First byte of the request; also beside a text such as `2026-03-14T22:00:00Z`." r#"startTime > "2026-03-14T22:00:00Z""#
-        => |entry| FieldValue::Timestamp(entry.timing.request_start);
+    "startTime" Timestamp "First byte of the request, or of the answer where no request was seen; also beside a text such as `2026-03-14T22:00:00Z`." r#"startTime > "2026-03-14T22:00:00Z""#
+        => |entry| FieldValue::Timestamp(entry.timing.began());
     "elapsedTime" Int "First byte of the request to last byte of the answer, in milliseconds." "elapsedTime > 500"
         => |entry| FieldValue::Int((entry.timing.elapsed() / 1_000_000) as i64);
     "latency" Int "Same as `elapsedTime`." "latency > 500"

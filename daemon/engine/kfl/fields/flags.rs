@@ -44,7 +44,9 @@ pub(super) const FIELDS: &[Field] = flags! {
     "gqlv1" "GraphQL over HTTP/1." "gql" "gqlv1";
     "gqlv2" "GraphQL over HTTP/2." "gqlv2";
     "ws" "WebSocket messages." "ws";
-    "dns" "DNS." "dns";
+    "dns" "DNS, multicast DNS and LLMNR." "dns" "mdns" "llmnr";
+    "mdns" "Multicast DNS; `dns` holds as well." "mdns";
+    "llmnr" "Link-local multicast name resolution; `dns` holds as well." "llmnr";
     "tlsx" "TLS handshakes." "tlsx";
     "redis" "Redis." "redis";
     "kafka" "Kafka." "kafka";

@@ -32,7 +32,4 @@ pub(super) const FIELDS: &[Field] = paths! {
     "request.queue" "AMQP queue." r#"request.queue.startsWith("test")"#;
     "request.exchange" "AMQP exchange." r#"request.exchange == "orders""#;
     "request.routingKey" "AMQP routing key." r#"request.routingKey == "a.b""#;
-    "request.questions" "DNS questions: `request.questions[0].name`." r#"request.questions[0].name == "a.com""#;
-    "response.answers" "DNS answers." "size(response.answers) > 1";
-    "response.code" "DNS response code." r#"response.code == "NXDOMAIN""#;
 };

@@ -26,16 +26,14 @@ const fn loose(title: &'static str, fields: &'static [Field]) -> Group {
 }
 
 /// The groups, in the order of the documentation.
-pub(super) const GROUPS: [Group; 17] = [
+pub(super) const GROUPS: [Group; 15] = [
     group("Kubernetes", KUBERNETES),
     loose("Kubernetes paths", KUBERNETES_PATHS),
     group("Common, not filled yet", COMMON),
     loose("Paths of the full entry, not filled yet", ENTRY),
-    group("DNS", DNS),
     group("TLS handshakes, not filled yet", TLS),
     group("L4", L4),
     group("Connections and flows", FLOWS),
-    group("WebSocket", WEBSOCKET),
     group("Redis", REDIS),
     group("Kafka", KAFKA),
     group("AMQP", AMQP),
@@ -108,17 +106,6 @@ const ENTRY: &[Field] = planned! {
     "checksums" StrList "Checksums of both halves." r#""ab" in checksums"#;
 };
 
-const DNS: &[Field] = planned! {
-    "dns_questions" StrList "Names that were asked for." r#""google.com" in dns_questions"#;
-    "dns_answers" StrList "Answers." "size(dns_answers) == 0";
-    "dns_question_types" StrList "Types that were asked for: A, AAAA, MX, ..." r#""A" in dns_question_types"#;
-    "dns_request" Bool "A question was seen." "dns && dns_request";
-    "dns_response" Bool "An answer was seen." "dns && dns_response";
-    "dns_request_length" Int "Bytes of the question." "dns_request_length > 100";
-    "dns_response_length" Int "Bytes of the answer." "dns_response_length > 512";
-    "dns_total_size" Int "Bytes of both." "dns_total_size > 512";
-};
-
 const TLS: &[Field] = planned! {
     "tlsx_cipher_suites" StrList "Cipher suites that the client offered." r#"tlsx_cipher_suites.exists(s, s.contains("RC4"))"#;
     "tlsx_info" Str "`ClientHello` or `ServerHello`." r#"tlsx_info == "ClientHello""#;
@@ -159,15 +146,6 @@ const FLOWS: &[Field] = planned! {
     "flow_remote_bps" Int "Bytes per second from the other end." "flow_remote_bps > 5000000";
     "flow_l7_detected" StrList "Protocols found in the flow." r#""TLS" in flow_l7_detected"#;
     "flow_group_id" Int "Group of flows." "flow_group_id == 7";
-};
-
-const WEBSOCKET: &[Field] = planned! {
-    "ws_opcode" Str "`text`, `binary`, `close`, `ping` or `pong`." r#"ws && ws_opcode == "text""#;
-    "ws_request" Bool "From the client." "ws && ws_request";
-    "ws_response" Bool "From the server." "ws && ws_response";
-    "ws_request_payload_data" Str "Payload, cut." r#"ws_request_payload_data.contains("ping")"#;
-    "ws_request_payload_length" Int "Bytes of the client's payload." "ws_request_payload_length > 1000";
-    "ws_response_payload_length" Int "Bytes of the server's payload." "ws_response_payload_length > 1000";
 };
 
 const REDIS: &[Field] = planned! {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::sample::{golden, http};
+use super::sample::{dissected, golden, http};
 use super::{assert_matches, filter};
 use crate::dissect::{SectionContent, registry};
 use crate::kfl::fields::find;
@@ -16,6 +16,12 @@ fn entries() -> Vec<(String, Entry)> {
     let odd =
         http("PUT", "/a%20\"b'c\\d?x=1&x=2&y%22=%00&=e", 418, serde_json::json!({"X-\"Odd": "a\"b\\c"}));
     entries.push(("odd".into(), odd));
+    let messages = crate::dissect::websocket::tests::golden_transactions();
+    entries.extend(messages.into_iter().map(|call| ("websocket".into(), dissected(call))));
+    let lookups = crate::dissect::dns::tests::golden_transactions();
+    entries.extend(lookups.into_iter().map(|call| ("dns".into(), dissected(call))));
+    let operations = crate::dissect::graphql::tests::golden_transactions();
+    entries.extend(operations.into_iter().map(|call| ("graphql".into(), dissected(call))));
     entries
 }
 
@@ -48,6 +54,50 @@ fn every_query_of_a_list_row_selects_its_entry() {
         }
     }
     assert!(seen > 60, "{seen}");
+}
+
+/// Filters on other protocols than HTTP/1, and the summaries of all that match.
+const FOUND: &[(&str, &[&str])] = &[
+    ("ws && ws_request && ws_payload_length > 10", &["/chat"; 7]),
+    ("ws_compressed && ws_response && ws_response_payload_length > 30", &["/chat"; 6]),
+    (r#"ws_opcode == "close" && ws_close_code == 1000 && ws_close_reason == "done""#, &["/chat"]),
+    (r#"ws_frames > 2 && ws_request_payload_data.contains("two")"#, &["/chat"]),
+    (r#"dns && "A" in dns_question_types && size(dns_answers) > 1"#, &["www.example.com"]),
+    ("dns && dns_response && !dns_request", &["who.example.com", "printer.local"]),
+    (r#"dns_rcode == "NXDOMAIN" && status_code == 3 && dns_id == 2"#, &["no.example.com"]),
+    ("dns_retries > 0", &["lost.example.com"]),
+    (r#"mdns && "10.0.0.9" in dns_answers"#, &["printer.local"]),
+    (
+        r#"dns_extended_error == "DNSSEC Bogus" && dns_client_subnet.startsWith("192.0.2.")"#,
+        &["www.example.com"],
+    ),
+    (
+        r#"request.questions[0].name == "no.example.com" and response.code == "Non-Existent Domain""#,
+        &["no.example.com"],
+    ),
+    (r#"response.answers.ip == "192.0.2.7""#, &["www.example.com"]),
+    (r#"gql && gql_error_count > 0 && gql_errors.exists(e, e == "denied")"#, &["GetUser"]),
+    (r#"gqlv1 && http && method == "POST" && gql_variables["id"] == "7""#, &["GetUser"]),
+    (r#""user" in gql_fields && gql_operation_type == "query""#, &["GetUser"]),
+    (r#"gql_operation == "a, M" and size(request.graphql.batch) == 2"#, &["a, M"]),
+    ("gql && request.graphql.variables.x == 1", &["Get"]),
+];
+
+#[test]
+fn filters_find_messages_lookups_and_operations() {
+    let entries = entries();
+    let entries: Vec<_> =
+        entries.iter().filter(|(name, _)| ["websocket", "dns", "graphql"].contains(&name.as_str())).collect();
+    let mut wrong = Vec::new();
+    for (text, expected) in FOUND {
+        let filter = filter(text);
+        let found = entries.iter().filter(|(_, entry)| filter.matches(entry));
+        let found: Vec<&str> = found.map(|(_, entry)| entry.summary.as_str()).collect();
+        if found != *expected {
+            wrong.push(format!("{text}: {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Every table row and body of every detail view: path and shown value.
@@ -170,6 +220,13 @@ fn the_schema_names_what_the_table_knows_with_the_same_types() {
     leaves(&schema, "", &mut found);
     leaves(&schema["$defs"]["httpRequest"], "request.", &mut found);
     leaves(&schema["$defs"]["httpResponse"], "response.", &mut found);
+    for side in ["request.", "response."] {
+        leaves(&schema["$defs"]["wsMessage"], side, &mut found);
+    }
+    leaves(&schema["$defs"]["graphqlRequest"], "request.", &mut found);
+    leaves(&schema["$defs"]["graphqlResponse"], "response.", &mut found);
+    leaves(&schema["$defs"]["dnsRequest"], "request.", &mut found);
+    leaves(&schema["$defs"]["dnsResponse"], "response.", &mut found);
     let known: BTreeSet<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     let mut wrong: Vec<String> = NOT_ASKED
         .iter()

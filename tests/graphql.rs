@@ -1,0 +1,76 @@
+//! Issue 5: GraphQL calls of a real client and server, over HTTP/1.
+
+use serde_json::Value;
+
+use crate::support::{Daemon, PythonServer, curl};
+
+/// Answers what a small GraphQL server would.
+const SERVER: &str = r"
+import http.server, json
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def answer(self, body):
+        text = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+        one = lambda call: {'data': None, 'errors': [{'message': 'no such user', 'path': ['user']}]} \
+            if 'Broken' in call.get('query', '') else {'data': {}}
+        self.answer([one(call) for call in body] if isinstance(body, list) else one(body))
+    def do_GET(self):
+        self.answer({'data': {}})
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)
+print(s.server_port)
+s.serve_forever()
+";
+
+fn post(port: u16, body: &str) {
+    let url = format!("http://127.0.0.1:{port}/graphql");
+    curl(&["-o", "/dev/null", "-H", "Content-Type: application/json", "-d", body, &url]);
+}
+
+#[test]
+fn root_graphql_calls_are_named_and_stay_http() {
+    let server = PythonServer::start(SERVER);
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("gql and dst.port == {}", server.port));
+    let mut broken =
+        daemon.feed("http && gql && gql_error_count > 0 && gql_errors.exists(e, e.contains(\"user\"))");
+    let mut named = daemon.feed(r#"gqlv1 && gql_operation_type == "mutation" && gql_variables["id"] == "7""#);
+    post(server.port, r#"{"query":"query Broken { user { id } }"}"#);
+    post(
+        server.port,
+        r#"{"query":"mutation Rename($id: ID!) { rename(id: $id) { id } }","variables":{"id":"7"}}"#,
+    );
+    post(server.port, r#"[{"query":"{ a }"},{"query":"{ b }"}]"#);
+    let url = format!("http://127.0.0.1:{}/graphql?query=%7B+viewer+%7B+id+%7D+%7D", server.port);
+    curl(&["-o", "/dev/null", &url]);
+    let entries = feed.take(4);
+    let names: Vec<_> =
+        entries.iter().map(|entry| entry["request"]["graphql"]["operationName"].clone()).collect();
+    assert_eq!(names, ["Broken", "Rename", "", ""]);
+    assert_eq!(entries[3]["request"]["graphql"]["fields"][0], "viewer");
+    assert_eq!(entries[2]["request"]["graphql"]["batch"].as_array().map(Vec::len), Some(2));
+    for entry in &entries {
+        assert_eq!(entry["protocol"]["abbr"], "GQL");
+        assert_eq!(entry["request"]["path"], "/graphql");
+        assert_eq!(entry["response"]["status"], 200);
+        assert_eq!(entry["error"], Value::Null);
+    }
+    assert_eq!(broken.next()["response"]["graphql"]["errors"][0]["message"], "no such user");
+    assert_eq!(named.next()["id"], entries[1]["id"]);
+}
+
+#[test]
+fn root_other_json_stays_http() {
+    let server = PythonServer::start(SERVER);
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("http and dst.port == {}", server.port));
+    post(server.port, r#"{"query":"select 1"}"#);
+    assert_eq!(feed.next()["protocol"]["abbr"], "HTTP");
+}
