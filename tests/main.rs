@@ -13,6 +13,7 @@ mod attribution;
 mod capture_files;
 mod dns;
 mod graphql;
+mod grpc_calls;
 mod history;
 mod http2_calls;
 mod http_calls;
