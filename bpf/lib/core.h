@@ -95,6 +95,7 @@ struct cred {
 
 struct kernfs_node {
 	__u64 id;
+	struct kernfs_node *parent;	/* until Linux 6.14 */
 };
 
 struct cgroup {

@@ -6,3 +6,4 @@ mod packets;
 mod support;
 mod tls;
 mod tls_files;
+mod tls_versions;

@@ -134,9 +134,9 @@ fn sessions_of(records: &[Record], pid: u32) -> BTreeSet<(u64, u64)> {
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     session: TlsSession,
-    library: TlsLibrary,
-    from_start: bool,
-    socket: Option<(SocketCookie, TlsWitness)>,
+    pub(super) library: TlsLibrary,
+    pub(super) from_start: bool,
+    pub(super) socket: Option<(SocketCookie, TlsWitness)>,
     pub(super) written: Vec<u8>,
     pub(super) read: Vec<u8>,
 }
