@@ -48,6 +48,9 @@ pub struct Limits {
     /// The same once the receiver has acknowledged the missing bytes: nobody will send them again, so
     /// this only covers records of one connection that different CPUs delivered out of order.
     pub acked_hole_patience: Duration,
+    /// How long after its request's head a call is shown as open when it is not over. Few ordinary calls
+    /// take a second, so that most are shown once.
+    pub open_after: Duration,
     /// How long a request may wait for its answer before it is shown with a timeout error.
     pub answer_timeout: Duration,
     /// The same for a question about a name: resolvers ask again or give up after 5 seconds.
@@ -82,6 +85,7 @@ impl Default for Limits {
             max_redetect: 4,
             hole_patience: Duration::from_millis(200),
             acked_hole_patience: Duration::from_millis(10),
+            open_after: Duration::from_secs(1),
             answer_timeout: Duration::from_secs(60),
             lookup_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(20 * 60),

@@ -83,8 +83,10 @@ impl Worker {
         self.parts.metrics.add(Metric::PipelineEntries, entries.len() as u64);
         self.parts.tap.publish(&entries);
         if let Some(store) = &self.parts.storing {
+            // History has each call once: an open one is stored when it is over.
             let mut weighed: Vec<_> = entries
                 .into_iter()
+                .filter(|entry| !entry.is_open())
                 .map(|entry| {
                     let weight = weight_of(&entry);
                     (entry, weight)
@@ -105,9 +107,9 @@ impl Worker {
     }
 
     fn is_settled(&self, entry: &Entry) -> bool {
-        [&entry.src, &entry.dst]
-            .iter()
-            .all(|peer| !peer.socket.is_known() || self.parts.directory.is_settled(peer.socket))
+        [&entry.src, &entry.dst].iter().all(|peer| {
+            !peer.socket.is_known() || peer.process.is_some() || self.parts.directory.is_settled(peer.socket)
+        })
     }
 }
 

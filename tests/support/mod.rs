@@ -11,5 +11,5 @@ pub(crate) use client::Feed;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;
-pub(crate) use peers::{Nginx, PythonServer, curl, free_port};
+pub(crate) use peers::{GrpcServer, Nginx, PythonServer, curl, free_port};
 pub(crate) use wait::until;

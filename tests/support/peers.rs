@@ -133,12 +133,14 @@ pub(crate) struct PythonServer {
 impl PythonServer {
     /// Runs `program`; it must print the port that it listens on.
     pub(crate) fn start(program: &str) -> Self {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-u", "-c", program]);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
         use std::io::{BufRead, BufReader};
-        let mut child = Command::new("/usr/bin/python3")
-            .args(["-u", "-c", program])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start python3");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("start python3");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("port line");
         let port =
@@ -148,6 +150,54 @@ impl PythonServer {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+}
+
+/// A Python that has grpcio, in a virtual environment below `target` that the first test makes.
+pub(crate) fn grpc_python() -> std::path::PathBuf {
+    let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    let home = target.join("grpcio-venv");
+    // Several tests may come here at once.
+    let make =
+        "test -e $1/ready || { python3 -m venv $1 && $1/bin/pip install --quiet grpcio && touch $1/ready; }";
+    let done = Command::new("flock")
+        .arg(target.join("grpcio-venv.lock"))
+        .args(["sh", "-c", make, "sh"])
+        .arg(&home)
+        .output()
+        .expect("run flock");
+    assert!(done.status.success(), "no grpcio: {}", String::from_utf8_lossy(&done.stderr));
+    home.join("bin/python")
+}
+
+/// The gRPC server of `tests/pcaps/grpc/peer.py`.
+pub(crate) struct GrpcServer {
+    server: PythonServer,
+    python: std::path::PathBuf,
+}
+
+impl GrpcServer {
+    const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pcaps/grpc/peer.py");
+
+    pub(crate) fn start() -> Self {
+        let python = grpc_python();
+        let mut command = Command::new(&python);
+        command.args(["-u", Self::PROGRAM, "serve"]);
+        Self { server: PythonServer::run(command), python }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    /// Makes one call of a shape, or with `all` one of each.
+    pub(crate) fn call(&self, shape: &str) {
+        let port = self.port().to_string();
+        let done = Command::new(&self.python)
+            .args([Self::PROGRAM, "call", &port, shape])
+            .output()
+            .expect("run python");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 }
 

@@ -155,9 +155,25 @@ pub enum Verdict {
     NeedMore,
 }
 
-/// A finished (or given up) exchange, before its ends are named.
+/// Where a call stands when it is given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// It is over, and was not given out before. Nearly all are.
+    #[default]
+    Whole,
+    /// It is under way for longer than `limits.open_after`, and is given out as far as it is known. It
+    /// comes once more, as [`Stage::Ended`] with this number; the number is unique among the calls of the
+    /// connection that are open.
+    Open(u64),
+    /// It is over, and was given out open before.
+    Ended(u64),
+}
+
+/// A finished (or given up) exchange, before its ends are named; or one that is open for long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
+    /// Whether it is over.
+    pub stage: Stage,
     /// Protocol of this very transaction (a dissector may speak several versions of one).
     pub protocol: ProtocolKey,
     /// Verb.

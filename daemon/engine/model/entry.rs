@@ -162,6 +162,8 @@ pub enum EntryEvent {
     ResponseStalled { ns: u64 },
     /// The server answered a request that it made up itself (HTTP/2 push).
     Pushed,
+    /// The call is still under way; the entry comes again, under the same id, when it is over.
+    Open,
     /// A named limit was reached.
     LimitExceeded { limit: CompactString },
     /// The message deviates from the protocol but could be read.
@@ -206,6 +208,13 @@ pub struct CaptureInfo {
     pub source: CaptureSource,
     /// Which ends' sockets were seen: `"client"`, `"server"`, `"both"`; empty for a file.
     pub seen_at: CompactString,
+}
+
+impl Entry {
+    /// Whether the call is still under way: the entry comes again, under the same id, when it is over.
+    pub fn is_open(&self) -> bool {
+        self.events.contains(&EntryEvent::Open)
+    }
 }
 
 /// One API call (or one-sided event) with everything known about it.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::View;
-use super::parts::{Capture, Failure, ProtocolObject, Resolution, Text, began, elapsed_ms};
+use super::parts::{Capture, Failure, ProtocolObject, Resolution, Text, began, elapsed_ms, state};
 use super::redact::{Redaction, without_query_secrets};
 use crate::dissect::registry;
 use crate::model::Entry;
@@ -55,6 +55,7 @@ impl Serialize for Base<'_> {
         out.serialize_entry("passed", &false)?;
         out.serialize_entry("failed", &false)?;
         out.serialize_entry("error", &Failure(entry))?;
+        out.serialize_entry("state", state(entry))?;
         out.serialize_entry("record", "")?;
         out.serialize_entry("event", &false)?;
         out.serialize_entry("capture", &Capture(entry))?;

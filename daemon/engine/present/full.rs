@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::View;
 use super::parts::{
-    Capture, Failure, Node, ProtocolObject, Resolution, Text, Tls, began, elapsed_ms, source_code,
+    Capture, Failure, Node, ProtocolObject, Resolution, Text, Tls, began, elapsed_ms, source_code, state,
 };
 use super::redact::Redaction;
 use super::tree::Tree;
@@ -71,6 +71,7 @@ impl Full<'_> {
         out.serialize_entry("failed", &false)?;
         out.serialize_entry("error", &Failure(entry))?;
         out.serialize_entry("events", &entry.events)?;
+        out.serialize_entry("state", state(entry))?;
         out.serialize_entry("redacted", &(self.view.redact != Redaction::None))?;
         out.serialize_entry("entryFile", &Text(EntryFile(entry)))?;
         out.serialize_entry("record", "")?;

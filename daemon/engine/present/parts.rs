@@ -234,3 +234,8 @@ pub(super) fn began(entry: &Entry) -> Timestamp {
 pub(super) fn elapsed_ms(entry: &Entry) -> u64 {
     (entry.timing.elapsed() + 500_000) / 1_000_000
 }
+
+/// Whether the call is over.
+pub(super) fn state(entry: &Entry) -> &'static str {
+    if entry.is_open() { "open" } else { "ended" }
+}

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use hashbrown::HashMap;
 
 use super::endpoints::Endpoints;
 use super::plaintext::{Plaintext, Surroundings};
 use super::{FlowInfo, FlowState, FlowTls, FlowTraffic, Sink};
-use crate::dissect::{self, Carrier, End, Input, ProtocolInfo, Session, Transaction};
+use crate::dissect::{self, Carrier, End, Input, ProtocolInfo, Session, Stage, Transaction};
 use crate::flow::{Fit, RoutedPacket, TcpMetrics, TlsNews};
 use crate::limits::{self, Limits};
 use crate::model::{ConnectionId, Direction, DropReason, Hook, L4, Timestamp, TlsHandshake, TlsInfo};
@@ -66,6 +67,8 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) stream: CompactString,
     pub(super) next_index: u64,
+    /// Indices of calls that were shown open, by the number that their dissector gave them.
+    pub(super) open_calls: HashMap<u64, u64>,
     /// Its place in the deadline queue.
     pub(super) armed: Option<Timestamp>,
     /// Last moved in the LRU order.
@@ -104,6 +107,7 @@ impl Connection {
             id: routed.connection,
             stream,
             next_index: 0,
+            open_calls: HashMap::new(),
             armed: None,
             touched: at,
             protocol: routed.headers.protocol(),
@@ -120,6 +124,21 @@ impl Connection {
                 _ => Dissection::Off,
             },
         }
+    }
+
+    /// The index of a call's entry: a new one, unless the call was shown before.
+    pub(super) fn index_of(&mut self, stage: Stage) -> u64 {
+        if let Stage::Ended(call) = stage
+            && let Some(index) = self.open_calls.remove(&call)
+        {
+            return index;
+        }
+        let index = self.next_index;
+        self.next_index += 1;
+        if let Stage::Open(call) = stage {
+            self.open_calls.insert(call, index);
+        }
+        index
     }
 
     pub(super) fn ends(&self) -> &Endpoints {

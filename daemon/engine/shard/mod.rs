@@ -279,8 +279,7 @@ impl Shard {
 }
 
 fn entry(connection: &mut Connection, context: &ShardContext, done: Transaction) -> Entry {
-    let index = connection.next_index;
-    connection.next_index += 1;
+    let index = connection.index_of(done.stage);
     let ends = connection.ends();
     Entry {
         id: EntryId { node: context.node.name.clone(), stream: connection.stream.clone(), index },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::flow::{Routed, Router, RouterConfig};
-use crate::model::{CaptureSource, ErrorKind, Packet};
+use crate::model::{CaptureSource, ErrorKind, Packet, Value};
 use crate::testing::{ACK, FIN_ACK, RST, Socket, Talk, addr, ms, udp};
 
 const C: &str = "10.0.0.1:40000";
@@ -37,6 +37,11 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         Self::with(Limits::default())
+    }
+
+    /// What is over; calls that are shown open come again.
+    fn ended(&self) -> Vec<&Entry> {
+        self.seen.entries.iter().filter(|entry| !entry.is_open()).collect()
     }
 
     fn with(limits: Limits) -> Self {
@@ -197,9 +202,31 @@ fn reset_and_silence_become_entries_with_errors() {
     rig.feed(talk.open());
     rig.feed(talk.say(true, ASK));
     rig.advance(later(&talk, Duration::from_secs(59)));
-    assert!(rig.seen.entries.is_empty());
+    assert!(rig.ended().is_empty());
     rig.advance(later(&talk, Duration::from_secs(61)));
-    assert_eq!(rig.seen.entries[0].error.as_ref().unwrap().kind, ErrorKind::Timeout);
+    assert_eq!(rig.ended()[0].error.as_ref().unwrap().kind, ErrorKind::Timeout);
+}
+
+#[test]
+fn a_long_download_is_shown_open_and_again_under_the_same_id() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::local(C, S, 1);
+    rig.feed(talk.open());
+    rig.feed(talk.say(true, ASK));
+    rig.feed(talk.say(false, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"));
+    rig.advance(later(&talk, Duration::from_millis(900)));
+    assert!(rig.seen.entries.is_empty());
+    rig.advance(later(&talk, Duration::from_millis(1100)));
+    rig.advance(later(&talk, Duration::from_millis(2500)));
+    assert_eq!(rig.seen.entries.len(), 1);
+    rig.feed(talk.say(false, b"cd"));
+    rig.feed(talk.say(true, ASK));
+    rig.feed(talk.say(false, ANSWER));
+    let seen: Vec<_> =
+        rig.seen.entries.iter().map(|entry| (entry.id.index, entry.is_open(), entry.status)).collect();
+    assert_eq!(seen, [(0, true, 200), (0, false, 200), (1, false, 200)]);
+    let size = rig.seen.entries[1].response.get("bodySize");
+    assert_eq!(size, Some(&Value::Int(4)));
 }
 
 #[test]
@@ -370,15 +397,15 @@ fn forged_segments_neither_end_a_connection_nor_make_gaps() {
     // Taken by the kernel, but it acknowledges what was never sent.
     forge(arrived, sent + 500_000, ACK, b"");
     rig.advance(later(&talk, Duration::from_secs(1)));
-    assert!(rig.seen.entries.is_empty());
+    assert!(rig.ended().is_empty());
     assert_eq!(rig.lost(DropReason::SequenceHole), 0);
     assert_eq!(rig.lost(DropReason::OutOfWindow), 5);
     rig.advance(later(&talk, Duration::from_secs(10)));
     rig.feed(talk.say(false, ANSWER));
     rig.feed(talk.say(true, ASK));
     rig.feed(talk.say(false, ANSWER));
-    assert_eq!(rig.seen.entries.len(), 2);
-    assert!(rig.seen.entries.iter().all(|entry| entry.status == 200 && entry.events.is_empty()));
+    assert_eq!(rig.ended().len(), 2);
+    assert!(rig.ended().iter().all(|entry| entry.status == 200 && entry.events.is_empty()));
     assert_eq!(rig.flow().state, FlowState::Open);
     // The real one counts.
     rig.feed(talk.segment(false, RST, b""));
@@ -511,9 +538,9 @@ mod hostile {
             // Shows how much was said, whatever was lost at the end.
             rig.feed(talk.close());
             rig.shard.finish(later(&talk, Duration::from_secs(1)), &mut rig.seen);
-            let entries = &rig.seen.entries;
+            let entries = rig.ended();
             let mut whole = 0;
-            for entry in entries {
+            for entry in &entries {
                 let both = !entry.request.is_null() && !entry.response.is_null();
                 if entry.events.is_empty() && entry.error.is_none() {
                     prop_assert!(both && entry.status == 200, "unexplained: {:#?}", entry);

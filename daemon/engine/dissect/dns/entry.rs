@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use super::message::{Message, Question, Record};
 use super::names::{code_names, opcode_name, type_name};
-use crate::dissect::Transaction;
+use crate::dissect::{Stage, Transaction};
 use crate::limits::dns as limits;
 use crate::model::{EntryError, EntryEvent, ErrorKind, Map, ProtocolKey, Timestamp, Timing, Value};
 
@@ -74,6 +74,7 @@ pub(super) fn transaction(
     let opcode = shown.map_or(0, |message| message.header.opcode());
     let summary = shown.map(summary_of).unwrap_or_default();
     let mut done = Transaction {
+        stage: Stage::Whole,
         protocol: service.key.key(),
         method: opcode_name(opcode),
         summary,

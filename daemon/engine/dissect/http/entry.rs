@@ -7,13 +7,15 @@ use super::content;
 use super::message::Message;
 use super::params;
 use super::refine::refine;
-use crate::dissect::Transaction;
+use crate::dissect::{Stage, Transaction};
 use crate::limits::Limits;
 use crate::model::{EntryError, EntryEvent, Map, ProtocolKey, Timing, Value};
 
 /// A request, its response, or both: what becomes one entry.
 #[derive(Clone, Debug, Default)]
 pub(in crate::dissect) struct Exchange {
+    /// Whether it is over.
+    pub(in crate::dissect) stage: Stage,
     /// The request; `None` when it was not seen.
     pub(in crate::dissect) request: Option<Box<Message>>,
     /// The response; `None` when it was not seen.
@@ -49,8 +51,12 @@ pub(in crate::dissect) fn transaction_with(
 }
 
 fn plain(protocol: ProtocolKey, exchange: Exchange, limits: &Limits) -> Transaction {
-    let Exchange { request, response, interim, error, mut events } = exchange;
+    let Exchange { stage, request, response, interim, error, mut events } = exchange;
+    if matches!(stage, Stage::Open(_)) {
+        events.push(EntryEvent::Open);
+    }
     let mut transaction = Transaction {
+        stage,
         protocol,
         method: CompactString::default(),
         summary: CompactString::default(),

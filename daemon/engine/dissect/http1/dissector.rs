@@ -1,6 +1,6 @@
 //! HTTP/1 on one connection: both lanes' state machines around the matcher.
 
-use super::exchange::transaction;
+use super::exchange::{open_transaction, transaction};
 use super::framing::{ask_of, message_of, note_deviations, request_body, response_body};
 use super::lane::{Body, HeadFound, Lane, State};
 use super::matcher::{Ask, Exchange, Matcher};
@@ -555,6 +555,11 @@ impl Dissector for Http1 {
     }
 
     fn expire(&mut self, now: Timestamp, out: &mut Output<'_>) {
+        let answered = [&mut self.answering, &mut self.finishing].into_iter().flatten();
+        let answered = answered.filter(|exchange| is_to_open(exchange) && exchange.open_at <= now);
+        for exchange in answered.chain(self.matcher.open(now)) {
+            out.transactions.push(open_transaction(exchange, out.limits));
+        }
         self.matcher.expire(now, &mut self.shown);
         self.hurry |= self.patience.is_some_and(|patience| patience <= now);
         self.show(out);
@@ -595,7 +600,10 @@ impl Dissector for Http1 {
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        [self.matcher.next_deadline(), self.patience].into_iter().flatten().min()
+        let answered = [&self.answering, &self.finishing].into_iter().flatten();
+        let open = answered.filter(|exchange| is_to_open(exchange)).map(|exchange| exchange.open_at).min();
+        let waits = [self.matcher.next_deadline(), self.matcher.next_open(), self.patience, open];
+        waits.into_iter().flatten().min()
     }
 
     fn unblock(&mut self, direction: Direction) {
@@ -604,6 +612,11 @@ impl Dissector for Http1 {
             Direction::ToClient => self.hurry = true,
         }
     }
+}
+
+/// Whether an exchange is shown once it has been open for long: it has a request and was not shown yet.
+fn is_to_open(exchange: &Exchange) -> bool {
+    exchange.request.is_some() && !exchange.opened
 }
 
 fn starts_of(direction: Direction) -> fn(&[u8]) -> parser::Start {

@@ -35,6 +35,10 @@ pub(super) struct Exchange {
     pub(super) ask: Ask,
     /// First byte of the request.
     pub(super) start: Timestamp,
+    /// When the exchange is shown if it is not over.
+    pub(super) open_at: Timestamp,
+    /// It was shown while it was open.
+    pub(super) opened: bool,
     /// When the request is given up.
     pub(super) deadline: Timestamp,
     /// The request; gone once it was shown without an answer.
@@ -55,6 +59,8 @@ impl Exchange {
             id: 0,
             ask: Ask::Unknown,
             start: Timestamp::ZERO,
+            open_at: Timestamp::ZERO,
+            opened: false,
             deadline: Timestamp::ZERO,
             request: None,
             response: None,
@@ -76,6 +82,7 @@ impl Exchange {
         if let Some(request) = &mut shown.request {
             request.ended = true;
         }
+        self.opened = false;
         self.failure = Some((ErrorKind::PairNotFound, "its request was given up before it came"));
         shown
     }
@@ -87,6 +94,8 @@ pub(super) struct Matcher {
     slots: VecDeque<Exchange>,
     /// So many slots at the front were shown already and only keep their place.
     ghosts: usize,
+    /// So many slots at the front are not to be shown as open any more.
+    opened: usize,
     /// After so many slots requests are missing; `None`: none are.
     sure: Option<usize>,
     /// Capture began mid-stream and nothing was matched yet.
@@ -131,6 +140,8 @@ impl Matcher {
             id: self.next_id,
             ask,
             start: request.start,
+            open_at: request.end.plus(limits.open_after),
+            opened: false,
             deadline: request.end.plus(limits.answer_timeout),
             request: Some(request),
             response: None,
@@ -248,6 +259,7 @@ impl Matcher {
     fn pop(&mut self) -> Option<Exchange> {
         let slot = self.slots.pop_front();
         self.ghosts = self.ghosts.saturating_sub(1);
+        self.opened = self.opened.saturating_sub(1);
         if let Some(sure) = &mut self.sure {
             *sure = sure.saturating_sub(1);
         }
@@ -276,6 +288,20 @@ impl Matcher {
         self.last_was_response = None;
     }
 
+    /// When the next request is shown although its answer has not begun.
+    pub(super) fn next_open(&self) -> Option<Timestamp> {
+        self.slots.get(self.opened).map(|slot| slot.open_at)
+    }
+
+    /// The requests that are to be shown open at `now`.
+    pub(super) fn open(&mut self, now: Timestamp) -> impl Iterator<Item = &mut Exchange> {
+        let from = self.opened;
+        while self.next_open().is_some_and(|open| open <= now) {
+            self.opened += 1;
+        }
+        self.slots.range_mut(from..self.opened)
+    }
+
     /// When the oldest request is given up.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.slots.get(self.ghosts).map(|slot| slot.deadline)
@@ -301,6 +327,7 @@ impl Matcher {
         }
         shown.push(slot.surrender(kind, why));
         self.ghosts += 1;
+        self.opened = self.opened.max(self.ghosts);
     }
 
     /// No more answers will come: shows what waits.
@@ -310,5 +337,6 @@ impl Matcher {
         }
         self.slots.clear();
         self.ghosts = 0;
+        self.opened = 0;
     }
 }

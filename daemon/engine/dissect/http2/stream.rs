@@ -6,7 +6,7 @@ use super::block::Headers;
 use super::window::Stall;
 use crate::dissect::http::entry;
 use crate::dissect::http::message::Message;
-use crate::dissect::{Transaction, Upgrade};
+use crate::dissect::{Stage, Transaction, Upgrade};
 use crate::limits::{self, Limits};
 use crate::model::{Direction, EntryError, EntryEvent, ErrorKind, Map, ProtocolKey, Timestamp, Value};
 
@@ -51,6 +51,10 @@ pub(super) struct Stream {
     pub(super) error: Option<EntryError>,
     /// The connection was joined late, and the stream's start was before that.
     pub(super) joined: bool,
+    /// When the request's head was complete.
+    pub(super) asked: Option<Timestamp>,
+    /// It was shown while it was open.
+    pub(super) shown: bool,
     /// Its request was shown without an answer.
     pub(super) given_up: bool,
     pub(super) events: Vec<EntryEvent>,
@@ -127,6 +131,8 @@ impl Stream {
             upgrade: None,
             error: None,
             joined: false,
+            asked: None,
+            shown: false,
             given_up: false,
             events: Vec::new(),
             last: at,
@@ -170,6 +176,9 @@ impl Stream {
             self.interim += wire;
             return;
         }
+        if direction == Direction::ToServer {
+            self.asked.get_or_insert(times.1);
+        }
         let half = self.half(direction);
         half.headers(headers, wire, times, limits);
     }
@@ -197,14 +206,26 @@ impl Stream {
         }
     }
 
+    /// The call as far as it is known, while it goes on.
+    pub(super) fn show_open(&mut self, lost: [u64; 2], limits: &Limits) -> Transaction {
+        self.shown = true;
+        self.clone().transaction(Stage::Open(u64::from(self.id)), lost, limits)
+    }
+
     /// The call. `lost`: bytes lost with their framing so far, per direction.
     pub(super) fn into_transaction(mut self, lost: [u64; 2], limits: &Limits) -> Transaction {
         self.explain();
+        let stage = if self.shown { Stage::Ended(u64::from(self.id)) } else { Stage::Whole };
+        self.transaction(stage, lost, limits)
+    }
+
+    fn transaction(mut self, stage: Stage, lost: [u64; 2], limits: &Limits) -> Transaction {
         let mut events = std::mem::take(&mut self.events);
         self.note(lost, &mut events);
         let id = self.id;
         let [request, response] = self.halves;
         let exchange = entry::Exchange {
+            stage,
             request: request.message,
             response: response.message,
             interim: self.interim,

@@ -68,6 +68,7 @@ impl Streams {
         let mut stream = Stream::new(1, upgrade.timing.request_start, [0, 0]);
         stream.last = upgrade.timing.response_end;
         stream.upgrade = (!upgrade.request.is_null()).then(|| Box::new(upgrade));
+        stream.asked = Some(stream.last);
         stream.end(Direction::ToServer, 0);
         self.open.insert(1, Box::new(stream));
     }
@@ -263,6 +264,9 @@ impl Streams {
             let lost = self.lost;
             let Some(stream) = self.open.get_mut(&id) else { continue };
             stream.armed = Timestamp::ZERO;
+            if open_at(stream, limits).is_some_and(|open| open <= now) {
+                out.push(stream.show_open(lost, limits));
+            }
             match overdue(stream, now, lost, limits) {
                 Overdue::Nothing => self.arm_after(id, now, limits),
                 Overdue::Over => self.finish(id, limits, out),
@@ -357,9 +361,10 @@ impl Streams {
     /// Keeps the stream's place in the queue of deadlines; `from`: what its waits are counted from.
     fn arm_after(&mut self, id: u32, from: Timestamp, limits: &Limits) {
         let Some(stream) = self.open.get_mut(&id) else { return };
-        let deadline = match patience(stream, limits) {
-            Some(patience) => patience,
-            None => from.plus(limits.answer_timeout),
+        let deadline = match (patience(stream, limits), open_at(stream, limits)) {
+            (Some(patience), _) => patience,
+            (None, Some(open)) => open.min(from.plus(limits.answer_timeout)),
+            (None, None) => from.plus(limits.answer_timeout),
         };
         if stream.armed == Timestamp::ZERO || deadline < stream.armed {
             self.deadlines.remove(&(stream.armed, id));
@@ -384,6 +389,12 @@ enum Overdue {
 fn patience(stream: &Stream, limits: &Limits) -> Option<Timestamp> {
     let waits = stream.response().ended && !stream.has_request() && !stream.given_up;
     waits.then(|| stream.last.plus(limits.hole_patience.saturating_mul(2)))
+}
+
+/// When a call that goes on is shown.
+fn open_at(stream: &Stream, limits: &Limits) -> Option<Timestamp> {
+    let asked = stream.asked.filter(|_| !stream.shown && stream.has_request())?;
+    Some(asked.plus(limits.open_after))
 }
 
 fn overdue(stream: &Stream, now: Timestamp, lost: [u64; 2], limits: &Limits) -> Overdue {

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use proptest::prelude::*;
 
 use crate::dissect::conversation::{self, Action, Script, shown_all};
-use crate::dissect::{Carrier, End, Input, Session, Transaction};
+use crate::dissect::{Carrier, End, Input, Session, Stage, Transaction};
 use crate::limits::Limits;
 use crate::model::{Direction, EntryEvent, ErrorKind, Timestamp, Value};
 
@@ -245,13 +245,13 @@ fn waiting_for_flow_control_is_timed() {
         rig.down(&data(1, 0, &[b'x'; 16_000]));
     }
     rig.down(&data(1, 0, &[b'x'; 1535]));
-    rig.wait(700);
-    rig.up(&frame(8, 0, 1, &100_u32.to_be_bytes()));
     rig.wait(300);
+    rig.up(&frame(8, 0, 1, &100_u32.to_be_bytes()));
+    rig.wait(500);
     rig.up(&frame(8, 0, 0, &100_u32.to_be_bytes()));
     rig.down(&data(1, END_STREAM, b"end"));
     // Two steps of one millisecond each lie between the waits.
-    assert_eq!(rig.only().events, [EntryEvent::ResponseStalled { ns: 1002 * MS }]);
+    assert_eq!(rig.only().events, [EntryEvent::ResponseStalled { ns: 802 * MS }]);
 }
 
 #[test]
@@ -307,9 +307,29 @@ fn a_request_without_an_answer_times_out_and_its_late_answer_is_shown() {
     let mut rig = Rig::new();
     rig.up(&get(1));
     rig.wait(61_000);
+    assert_eq!(rig.out.remove(0).stage, Stage::Open(1));
     assert_eq!(rig.only().error.expect("a timeout").kind, ErrorKind::Timeout);
     rig.down(&headers(1, END_STREAM, OK));
     assert_eq!(message(&rig.only()), "its request was given up before it came");
+}
+
+#[test]
+fn a_call_that_goes_on_is_shown_open_once_and_again_at_its_end() {
+    let mut rig = Rig::new();
+    rig.up(&get(1));
+    rig.down(&[headers(1, 0, OK), data(1, 0, b"part")].concat());
+    rig.wait(900);
+    assert!(rig.out.is_empty(), "too early");
+    rig.wait(200);
+    let open = rig.only();
+    assert_eq!((open.stage, open.status, body(&open)), (Stage::Open(1), 200, b"part".to_vec()));
+    assert_eq!((open.error, &open.events[..]), (None, &[EntryEvent::Open][..]));
+    rig.wait(5000);
+    assert!(rig.out.is_empty(), "shown open more than once");
+    rig.down(&data(1, END_STREAM, b"end"));
+    let whole = rig.only();
+    assert_eq!((whole.stage, body(&whole)), (Stage::Ended(1), b"partend".to_vec()));
+    assert!(whole.events.is_empty());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use compact_str::{CompactString, format_compact};
 use super::frame::Opcode;
 use super::handshake::Handshake;
 use super::inflate::{Decoded, Failed};
-use crate::dissect::Transaction;
+use crate::dissect::{Stage, Transaction};
 use crate::limits::Limits;
 use crate::model::{
     Direction, EntryError, EntryEvent, ErrorKind, Map, ProtocolKey, Timestamp, Timing, Value,
@@ -96,6 +96,7 @@ impl Message {
             Direction::ToClient => (Value::Null, tree, 0, self.wire),
         };
         Transaction {
+            stage: Stage::Whole,
             protocol: KEY,
             method: CompactString::const_new(self.opcode.name()),
             summary: handshake.path.clone(),

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 
 use self::evidence::{Evidence, Outcome};
@@ -233,7 +234,9 @@ impl Binder {
             self.forget_if_closed(oldest);
         }
         let Some(known) = self.sessions.get_mut(slot) else { return };
-        known.held.push_back((now, chunk));
+        // A copy of its own: the bytes may be a small part of a block that would stay alive with them.
+        let data = Bytes::copy_from_slice(&chunk.data);
+        known.held.push_back((now, TlsChunk { data, ..chunk }));
         known.held_bytes += len;
         self.held_bytes += len;
         self.held_chunks += 1;

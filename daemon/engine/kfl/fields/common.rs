@@ -101,6 +101,8 @@ pub(super) const FIELDS: &[Field] = fields! {
         => |entry| has_event(entry, |event| matches!(event, EntryEvent::RequestTruncated { .. } | EntryEvent::ResponseTruncated { .. }));
     "mid_stream" Bool "The connection was under way when capture began." "mid_stream"
         => |entry| has_event(entry, |event| matches!(event, EntryEvent::MidStream));
+    "state" Str "`open` while the call goes on (its entry comes again when it is over), else `ended`." r#"state == "open""#
+        => |entry| FieldValue::Str(if entry.is_open() { "open" } else { "ended" });
     "summary" Str "One line that tells calls apart: path, key, question." r#"summary.contains("users")"#
         => |entry| FieldValue::Str(&entry.summary);
     "local_process_name" Str "Process of the end on this node (the client's if both are)." r#"local_process_name == "nginx""#

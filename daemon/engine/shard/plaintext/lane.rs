@@ -134,7 +134,9 @@ impl Lane {
         let len = piece.data.len();
         let shorter = self.waiting.get(&piece.offset).is_none_or(|(known, _)| known.len() < len);
         if shorter {
-            let replaced = self.waiting.insert(piece.offset, (piece.data, piece.at));
+            // A copy of its own: the bytes may be a small part of a block that would stay alive with them.
+            let data = Bytes::copy_from_slice(&piece.data);
+            let replaced = self.waiting.insert(piece.offset, (data, piece.at));
             self.waiting_bytes += len;
             self.waiting_bytes -= replaced.map_or(0, |(known, _)| known.len());
         }

@@ -22,7 +22,10 @@ struct Seen {
 
 impl Sink for Seen {
     fn entry(&mut self, entry: Entry) {
-        self.entries.push(entry);
+        // What is shown while it is open comes again.
+        if !entry.is_open() {
+            self.entries.push(entry);
+        }
     }
 
     fn loss(&mut self, reason: DropReason, count: u64) {
