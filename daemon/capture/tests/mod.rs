@@ -6,4 +6,3 @@ mod packets;
 mod support;
 mod tls;
 mod tls_files;
-mod tls_versions;
