@@ -173,12 +173,8 @@ fn root_files_that_cannot_be_attached_to_harm_nobody() {
         .map(|used| used.iter().filter(is_read).cloned().collect())
         .unwrap_or_default();
     assert!(read.len() == 1 && read[0]["path"] != own.as_str(), "{read:#?}");
-    let process = of(&gone);
-    let says_why = |used: &Value| used["attached"] == true || used["reason"] != "";
-    assert!(
-        process["libraries"].as_array().is_some_and(|used| !used.is_empty() && used.iter().all(says_why)),
-        "{process:#}"
-    );
+    let read = of(&gone)["libraries"].as_array().is_some_and(|used| used.iter().any(|used| is_read(&used)));
+    assert!(!read, "a binary without a path was attached to: test with something else");
     // The others are read, in the process with the broken library as well.
     for server in [&broken, &whole] {
         let mut feed = daemon.feed(&format!("tls and http and dst.port == {}", server.port));

@@ -119,11 +119,6 @@ fn root_a_connection_of_node_that_is_older_than_the_daemon_is_read() {
 }
 
 #[test]
-fn root_a_connection_of_go_that_is_older_than_the_daemon_is_read() {
-    older_than_the_daemon(|keys| Program::go(keys, &[]), "go");
-}
-
-#[test]
 fn root_a_connection_of_asyncio_that_is_older_than_the_daemon_is_read() {
     older_than_the_daemon(|_| Program::asyncio(), "openssl");
 }
