@@ -119,3 +119,17 @@ fn bad_configuration_is_refused_with_exit_code_78_and_all_problems() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("0.0.0.0:8899") && text.to_lowercase().contains("tls"), "{text}");
 }
+
+#[test]
+fn root_a_command_whose_reader_leaves_ends_quietly() {
+    let daemon = Daemon::start();
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .args(["--socket", &daemon.socket().display().to_string(), "kfl", "fields"])
+        .stdout(writer)
+        .output()
+        .expect("remora");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success(), "{}", output.status);
+}

@@ -152,6 +152,58 @@ fn root_what_is_dissected_later_equals_what_was_seen_live() {
     assert_eq!(daemon.dropped("raw_queue_full") + daemon.dropped("raw_failed"), 0);
 }
 
+fn paths(daemon: &Daemon, port: u16) -> Vec<String> {
+    let path = |entry: &Value| entry["request"]["path"].as_str().expect("path").to_owned();
+    entries(daemon, port, "").iter().map(path).collect()
+}
+
+#[test]
+fn root_what_was_not_dissected_is_made_up_for_without_doubles() {
+    let nginx = Nginx::start("");
+    let state = tempfile::tempdir().expect("state");
+    let options = || Options { state: Some(state.path().to_path_buf()), ..Options::default() };
+    let daemon = Daemon::start_with(options());
+    let filter = format!("dst.port == {}", nginx.port);
+    curl(&[&nginx.url("/before"), "-o", "/dev/null"]);
+    until("the live entry", || (paths(&daemon, nginx.port).len() == 1).then_some(()));
+    assert!(daemon.remora(&["dissection", "pause"]).status.success());
+    curl(&[&nginx.url("/paused-1"), &nginx.url("/paused-2"), "-o", "/dev/null"]);
+
+    // Somebody asks for the past while dissection is off: the history, then what was not dissected.
+    let open = || {
+        let socket = crate::support::client::unix(&daemon.socket());
+        crate::support::Feed::open(socket, "/api/wsFull?from=2020-01-01T00:00:00Z", &filter)
+    };
+    let mut feed = open();
+    let seen: Vec<_> = feed.take(3).iter().map(|entry| entry["request"]["path"].clone()).collect();
+    assert_eq!(seen, ["/before", "/paused-1", "/paused-2"]);
+    let found = until("the stored entries", || {
+        let found = entries(&daemon, nginx.port, "");
+        (found.len() >= 3).then_some(found)
+    });
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[1]["src"]["processName"], "curl");
+    assert_eq!(found[0]["captureSource"], found[1]["captureSource"]);
+
+    // Switched on again; a restart in between forgets nothing.
+    curl(&[&nginx.url("/paused-3"), "-o", "/dev/null"]);
+    drop(feed);
+    daemon.stop();
+    let daemon = Daemon::start_with(options());
+    assert_eq!(daemon.get("/mcp/dissection").json()["enabled"], false, "still off");
+    curl(&[&nginx.url("/paused-4"), "-o", "/dev/null"]);
+    assert!(daemon.remora(&["dissection", "resume"]).status.success());
+    curl(&[&nginx.url("/after"), "-o", "/dev/null"]);
+    until("all calls", || (paths(&daemon, nginx.port).len() >= 6).then_some(()));
+
+    // Asking again changes nothing: nothing is left to make up for.
+    let socket = crate::support::client::unix(&daemon.socket());
+    let mut feed = crate::support::Feed::open(socket, "/api/wsFull?from=2020-01-01T00:00:00Z", &filter);
+    assert_eq!(feed.take(6).len(), 6);
+    let wanted = ["/before", "/paused-1", "/paused-2", "/paused-3", "/paused-4", "/after"];
+    assert_eq!(paths(&daemon, nginx.port), wanted);
+}
+
 #[test]
 fn root_exported_files_open_elsewhere_and_come_back_as_snapshots() {
     let nginx = Nginx::start("");

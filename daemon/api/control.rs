@@ -37,6 +37,8 @@ pub trait Control: Send + Sync {
     fn dissection_enabled(&self) -> bool;
     /// Pauses or resumes dissection, and announces it on the tap.
     fn set_dissection(&self, enabled: bool) -> Result<(), ControlError>;
+    /// Somebody wants the calls since then: those that were captured and not dissected are made up for.
+    fn look_back(&self, _from: Timestamp) {}
     /// What raw capture holds and does.
     fn raw_capture(&self) -> RawCapture {
         RawCapture::default()

@@ -36,6 +36,7 @@ pub(super) struct Running {
     pub(super) store: Arc<Store>,
     pub(super) storing: bool,
     pub(super) raw: super::raw::Asked,
+    pub(super) undissected: Option<Arc<super::undissected::Undissected>>,
     pub(super) metrics: Arc<Metrics>,
     /// What a start of this daemon found missing, besides capture: privileges, limits.
     pub(super) findings: Vec<Finding>,
@@ -87,10 +88,19 @@ impl Control for Running {
             .set_setting(Setting::DissectionPaused, Some(value))
             .map_err(|error| ControlError::Internal(error.to_string()))?;
         self.pipeline.set_dissecting(enabled);
+        if let Some(undissected) = &self.undissected {
+            undissected.switched(enabled);
+        }
         self.metrics.set(Metric::PipelinePaused, u64::from(!enabled));
         self.tap.announce(if enabled { &Notice::Resumed } else { &Notice::Paused });
         tracing::info!(enabled, "dissection switched");
         Ok(())
+    }
+
+    fn look_back(&self, from: Timestamp) {
+        if let Some(undissected) = &self.undissected {
+            undissected.ask(from);
+        }
     }
 
     fn raw_capture(&self) -> RawCapture {

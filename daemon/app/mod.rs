@@ -10,6 +10,7 @@ mod node;
 mod raw;
 mod reload;
 mod signals;
+mod undissected;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +21,12 @@ use compact_str::format_compact;
 
 use crate::api::schema::Finding;
 use crate::api::{self, Access, Api, History, Server};
-use crate::archive::Feed;
+use crate::archive::{Archive, Feed};
 use crate::capture::{Capture, CaptureConfig};
 use crate::config::{Config, Sources};
 use crate::engine::model::{CaptureSource, NodeInfo};
 use crate::host::Inspector;
-use crate::pipeline::{Pipeline, PipelineConfig, Sinks};
+use crate::pipeline::{Handle, Pipeline, PipelineConfig, Sinks};
 use crate::resolve::Directory;
 use crate::runtime::{self, Capacity, Shutdown, activation, clock, notify, privileges};
 use crate::snapshot::{Library, LibraryConfig};
@@ -36,6 +37,7 @@ use crate::telemetry::{Drops, Family, Metric, Metrics};
 use control::Running;
 use history::{NoHistory, StoredHistory, StoredTokens};
 use raw::Raw;
+use undissected::Undissected;
 
 /// Threads that serve the API and evaluate subscribers' filters.
 const API_THREADS: usize = 2;
@@ -101,6 +103,9 @@ impl App {
         let own: Vec<_> = server.descriptors().collect();
         let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
         let capture = Arc::new(Mutex::new(Some(capture)));
+        let library = open_library(&config, &store, raw.asked.archive.clone());
+        let undissected =
+            start_looking_back(&config, &store, library.as_ref(), &pipeline.handle(), &shutdown)?;
         let running = Arc::new(Running {
             node,
             started,
@@ -111,6 +116,7 @@ impl App {
             store: Arc::clone(&store),
             storing: config.store.enabled,
             raw: raw.asked.clone(),
+            undissected,
             metrics: Arc::clone(&metrics),
             findings: findings(&held),
         });
@@ -126,7 +132,7 @@ impl App {
                 observed.put(Family::CaptureRung, job, rung);
             }
         });
-        let api = Arc::new(build_api(&config, &running, &store, tap, metrics));
+        let api = Arc::new(build_api(&config, &running, &store, library, tap, metrics));
         Ok(Self { config, sources, tokio, server, api, running, capture, pipeline, raw, shutdown })
     }
 
@@ -241,6 +247,7 @@ fn build_api(
     config: &Config,
     running: &Arc<Running>,
     store: &Arc<Store>,
+    library: Option<Arc<Library>>,
     tap: Tap,
     metrics: Arc<Metrics>,
 ) -> Api {
@@ -249,18 +256,37 @@ fn build_api(
     let tokens = Arc::new(StoredTokens(Arc::clone(store)));
     let access = Access::new(access_config(config));
     let api = Api::new(Arc::<Running>::clone(running), history, tokens, tap, metrics, access);
+    match library {
+        Some(library) => api.with_snapshots(library, |reader| Arc::new(StoredHistory(reader))),
+        None => api,
+    }
+}
+
+fn open_library(config: &Config, store: &Arc<Store>, archive: Option<Archive>) -> Option<Arc<Library>> {
     let library = LibraryConfig {
         path: config.store.path.join(SNAPSHOTS),
         max_bytes: config.capture.snapshot_size.0,
         limits: Arc::new(config.dissection.limits()),
     };
-    match Library::open(library, Arc::clone(store), running.raw.archive.clone()) {
-        Ok(library) => api.with_snapshots(library, |reader| Arc::new(StoredHistory(reader))),
-        Err(error) => {
-            tracing::error!("snapshots are not available: {error}");
-            api
-        }
-    }
+    Library::open(library, Arc::clone(store), archive)
+        .inspect_err(|error| tracing::error!("snapshots are not available: {error}"))
+        .ok()
+}
+
+/// Nothing is made up for where entries are not kept: nobody could tell what is there already.
+fn start_looking_back(
+    config: &Config,
+    store: &Arc<Store>,
+    library: Option<&Arc<Library>>,
+    pipeline: &Handle,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<Undissected>>> {
+    let Some(library) = library.filter(|_| config.store.enabled) else { return Ok(None) };
+    let undissected = Arc::new(Undissected::open(store, pipeline.is_dissecting())?);
+    undissected
+        .start(Arc::clone(library), pipeline.clone(), shutdown.clone())
+        .context("starting the thread that looks back")?;
+    Ok(Some(undissected))
 }
 
 fn capacity(bytes: usize) -> Capacity {

@@ -107,9 +107,9 @@ impl Worker {
     }
 
     fn is_settled(&self, entry: &Entry) -> bool {
-        [&entry.src, &entry.dst]
-            .iter()
-            .all(|peer| !peer.socket.is_known() || self.parts.directory.is_settled(peer.socket))
+        [&entry.src, &entry.dst].iter().all(|peer| {
+            !peer.socket.is_known() || peer.process.is_some() || self.parts.directory.is_settled(peer.socket)
+        })
     }
 }
 

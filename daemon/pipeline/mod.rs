@@ -13,6 +13,7 @@
 //! Invariant: no parsing, no storage format, no HTTP here; a busy stage never blocks the one before it.
 
 mod entries;
+mod late;
 mod packets;
 mod shards;
 mod sockets;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use remora_engine::limits::Limits;
-use remora_engine::model::{CaptureSource, NodeInfo};
+use remora_engine::model::{CaptureSource, Entry, NodeInfo};
 use remora_engine::shard::{FlowInfo, ShardContext};
 
 use crate::archive::Feed;
@@ -90,6 +91,7 @@ pub struct Pipeline {
 #[derive(Clone, Debug)]
 pub struct Handle {
     shards: Arc<shards::Control>,
+    late: Arc<late::Late>,
     queues: Arc<Vec<Probe>>,
 }
 
@@ -120,6 +122,7 @@ impl Pipeline {
             &mut threads,
             &mut queues,
         )?;
+        let late = Arc::new(late::Late::new(entry_sender.clone()));
         let context =
             ShardContext { node: Arc::clone(&config.node), run: config.run.clone(), source: config.source };
         let control = shards::spawn(
@@ -144,7 +147,7 @@ impl Pipeline {
             sinks.metrics,
         );
         let sockets = SocketSink::new(sinks.directory, events, raw_sockets, sinks.drops, shutdown.clone());
-        let handle = Handle { shards: Arc::new(control), queues: Arc::new(queues) };
+        let handle = Handle { shards: Arc::new(control), late, queues: Arc::new(queues) };
         Ok((Self { handle, threads }, packets, sockets))
     }
 
@@ -159,6 +162,7 @@ impl Pipeline {
     pub fn drain(self, deadline: Duration) -> bool {
         let Self { handle, threads } = self;
         handle.shards.close();
+        handle.late.close();
         let end = std::time::Instant::now() + deadline;
         for thread in threads {
             while !thread.is_finished() {
@@ -183,6 +187,12 @@ impl Handle {
     /// Switches dissection; L4 accounting goes on either way.
     pub fn set_dissecting(&self, on: bool) {
         self.shards.set_dissecting(on);
+    }
+
+    /// Hands an entry that was made from raw capture to subscribers and store, as soon as live entries
+    /// leave room for it. Returns false when the pipeline ends.
+    pub fn deliver(&self, entry: Entry) -> bool {
+        self.late.deliver(entry)
     }
 
     /// Whether every shard takes work off its queue within `patience`; for the watchdog. A shard that is

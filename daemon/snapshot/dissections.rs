@@ -18,10 +18,10 @@ use crate::store::{Store, StoreConfig, Writer};
 use crate::telemetry::{Drops, Metrics};
 
 /// Of each stretch of time the thread rests a quarter: live work comes first.
-const WORK: Duration = Duration::from_millis(15);
-const REST: Duration = Duration::from_millis(5);
+pub(super) const WORK: Duration = Duration::from_millis(15);
+pub(super) const REST: Duration = Duration::from_millis(5);
 /// Items between two looks at clock and requests.
-const STEP: u64 = 256;
+pub(super) const STEP: u64 = 256;
 /// Entries handed to the store at once.
 const BATCH: usize = 256;
 /// Bytes of the entries of one dissection; the oldest go beyond it, which is said among its errors.
@@ -346,7 +346,7 @@ impl Entries {
 }
 
 /// The first moment of a call that was seen.
-fn moment(entry: &Entry) -> Timestamp {
+pub(super) fn moment(entry: &Entry) -> Timestamp {
     let timing = &entry.timing;
     let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
     moments.into_iter().find(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::ZERO)

@@ -165,9 +165,7 @@ impl Library {
         let segments: Vec<Segment> =
             archive.segments().into_iter().filter(|segment| segment.overlaps(from, to)).collect();
         if segments.is_empty() {
-            return Err(invalid(
-                "nothing was captured in that window; GET /api/v1/capture/raw says what is kept",
-            ));
+            return Err(SnapshotError::Empty);
         }
         let wanted: u64 = segments.iter().map(|segment| segment.bytes).sum();
         self.check_quota(wanted)?;
@@ -199,9 +197,7 @@ impl Library {
         let segments = archive.segments().into_iter().filter(|segment| segment.overlaps(from, to));
         let names: Vec<String> = segments.map(|segment| segment.name()).collect();
         if names.is_empty() {
-            return Err(invalid(
-                "nothing was captured in that window; GET /api/v1/capture/raw says what is kept",
-            ));
+            return Err(SnapshotError::Empty);
         }
         let directory = self.config.path.join(format!("{}{UNFINISHED}", self.next_id()));
         let made = DirBuilder::new().mode(0o700).create(&directory);

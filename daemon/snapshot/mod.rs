@@ -11,6 +11,7 @@ mod dissector;
 mod export;
 mod import;
 mod library;
+mod look_back;
 mod manifest;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use self::capture_file::{CaptureFile, FileError};
 pub use self::dissector::{Dissector, Losses};
 pub use self::export::{Export, Format, Wanted};
 pub use self::library::Library;
+pub use self::look_back::{LEAD, LookBack, LookedBack};
 pub use self::manifest::{Dissection, Origin, Snapshot, Stage};
 
 /// Where snapshots are kept, and how much.
@@ -85,6 +87,9 @@ pub enum SnapshotError {
         /// Why.
         reason: String,
     },
+    /// Nothing is there.
+    #[error("nothing was captured in that window; GET /api/v1/capture/raw says what is kept")]
+    Empty,
     /// No room.
     #[error(
         "snapshots hold {used} of {limit} bytes and this one has {more}: delete one, or raise capture.snapshot-size"

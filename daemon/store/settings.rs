@@ -12,6 +12,8 @@ pub enum Setting {
     CaptureScope,
     /// Whether raw capture is on: `true` or `false`.
     RawCapture,
+    /// Windows that were captured and not dissected, as JSON.
+    Undissected,
 }
 
 impl Setting {
@@ -20,6 +22,7 @@ impl Setting {
             Self::DissectionPaused => "dissection-paused",
             Self::CaptureScope => "capture-scope",
             Self::RawCapture => "raw-capture",
+            Self::Undissected => "undissected",
         }
     }
 }

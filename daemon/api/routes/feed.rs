@@ -116,6 +116,9 @@ impl Feed {
             Start::Seq(seq) => (Some(seq), Timestamp::ZERO),
             Start::Moment(moment) => (Some(0), moment),
         };
+        if let Start::Moment(moment) = start {
+            feed.api.control.look_back(moment);
+        }
         let newest = feed.api.tap.newest();
         if next.is_some_and(|next| next > newest.saturating_add(1)) {
             // No such entry was ever published: the store was emptied, and numbers began anew.

@@ -57,7 +57,7 @@ impl From<SnapshotError> for Fault {
         let message = error.to_string();
         match error {
             SnapshotError::NotFound { .. } => Self::not_found(message),
-            SnapshotError::Invalid { .. } => Self::bad_request(message),
+            SnapshotError::Invalid { .. } | SnapshotError::Empty => Self::bad_request(message),
             SnapshotError::Exists { .. }
             | SnapshotError::NotDissected { .. }
             | SnapshotError::Quota { .. } => Self::conflict(message),

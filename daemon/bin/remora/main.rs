@@ -30,6 +30,7 @@ use failure::Failure;
 use paint::Paint;
 
 fn main() -> ExitCode {
+    end_quietly_without_reader();
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -40,6 +41,20 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// `println!` panics when nobody reads any more, as `head` does after its lines: that is no failure.
+// Nothing is there to drain: a command only reads from the daemon.
+#[allow(clippy::disallowed_methods)]
+fn end_quietly_without_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {

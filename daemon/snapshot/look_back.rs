@@ -1,0 +1,240 @@
+//! Entries of a window of raw capture that nobody dissected when it happened.
+//!
+//! Reading begins somewhat before the window and ends as much after it, so that calls under way at its ends are whole.
+//! Calls that stored entries stand for already are left out: same ends, same moments.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
+
+use super::dissections::{REST, STEP, WORK, moment};
+use super::library::Library;
+use super::{CaptureFile, Dissector, SnapshotError};
+use crate::engine::kfl::{Context, Filter};
+use crate::engine::model::{CaptureSource, Entry, NodeInfo, Timestamp};
+use crate::engine::shard::ShardContext;
+use crate::runtime::clock;
+use crate::store::{Reader, Search};
+
+/// Read before and after the window: longer than a request waits for its response.
+pub const LEAD: Duration = Duration::from_secs(70);
+/// Dissection stops and starts a little after it was switched, when the queues are worked off.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What a look back is to do.
+#[derive(Clone, Debug)]
+pub struct LookBack {
+    /// The window that was not dissected.
+    pub window: (Timestamp, Timestamp),
+    /// Prefix of the entries' stream ids; never used before.
+    pub run: CompactString,
+    /// Whether calls that are unfinished at the end of what is captured are given as such. False while
+    /// dissection is off: the next look back sees them whole.
+    pub with_unfinished: bool,
+}
+
+/// What a look back did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookedBack {
+    /// Entries that were handed out.
+    pub entries: u64,
+    /// Calls of the window that stored entries stand for already.
+    pub known: u64,
+    /// Files that could not be read to their end, and why.
+    pub errors: Vec<String>,
+    /// Whether `out` ended it.
+    pub is_broken_off: bool,
+}
+
+impl Library {
+    /// Dissects what raw capture holds of a window and hands each call of it to `out` that is not stored
+    /// yet. Rests a quarter of its time.
+    pub fn look_back(
+        &self,
+        wanted: &LookBack,
+        stored: &Reader,
+        out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<LookedBack, SnapshotError> {
+        let from = Timestamp(wanted.window.0.0.saturating_sub(LEAD.as_nanos() as u64));
+        let (directory, segments) = match self.hold(from, wanted.window.1.plus(LEAD)) {
+            Err(SnapshotError::Empty) => return Ok(LookedBack::default()),
+            held => held?,
+        };
+        let done = self.look_through(&directory, &segments, wanted, stored, out);
+        super::library::remove_all(&directory);
+        done
+    }
+
+    fn look_through(
+        &self,
+        directory: &Path,
+        segments: &[String],
+        wanted: &LookBack,
+        stored: &Reader,
+        out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<LookedBack, SnapshotError> {
+        let mut look = Look::new(wanted, stored)?;
+        let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
+        let context = ShardContext { node, run: wanted.run.clone(), source: CaptureSource::Ebpf };
+        let mut dissector = Dissector::new(Arc::clone(&self.config.limits), context);
+        for name in segments {
+            if look.file(&directory.join(name), &mut dissector, out).is_break() {
+                look.done.is_broken_off = true;
+                return Ok(look.done);
+            }
+        }
+        if wanted.with_unfinished {
+            dissector.finish(&mut |entry| look.take(entry));
+        }
+        // Entries around the end may have been made live meanwhile.
+        look.learn(wanted.window.1, wanted.window.1.plus(2 * LEAD))?;
+        let at_the_end = std::mem::take(&mut look.at_the_end);
+        at_the_end.into_iter().for_each(|entry| look.judge(entry));
+        look.done.is_broken_off = look.hand_out(out).is_break();
+        Ok(look.done)
+    }
+}
+
+/// A look back under way.
+struct Look<'a> {
+    stored: &'a Reader,
+    window: (Timestamp, Timestamp),
+    known: HashSet<u64>,
+    ready: Vec<Entry>,
+    /// Judged last: they end about when the window does.
+    at_the_end: Vec<Entry>,
+    done: LookedBack,
+    worked_since: Instant,
+}
+
+impl<'a> Look<'a> {
+    fn new(wanted: &LookBack, stored: &'a Reader) -> Result<Self, SnapshotError> {
+        let (from, to) = wanted.window;
+        let mut this = Self {
+            stored,
+            window: (Timestamp(from.0.saturating_sub(MARGIN.as_nanos() as u64)), to.plus(MARGIN)),
+            known: HashSet::new(),
+            ready: Vec::new(),
+            at_the_end: Vec::new(),
+            done: LookedBack::default(),
+            worked_since: Instant::now(),
+        };
+        this.learn(Timestamp(this.window.0.0.saturating_sub(LEAD.as_nanos() as u64)), this.window.1)?;
+        Ok(this)
+    }
+
+    /// Notes which calls of these moments are stored.
+    fn learn(&mut self, from: Timestamp, to: Timestamp) -> Result<(), SnapshotError> {
+        let all = Filter::parse("", &Context::new(clock::now()))
+            .map_err(|error| super::library::invalid(error.to_string()))?;
+        let mut search = Search::new(all);
+        (search.from, search.to, search.whole) = (from, to, false);
+        let keys = |entries: Vec<Arc<Entry>>| -> Vec<u64> {
+            entries.iter().map(|entry| key_of(entry, half_of(entry))).collect()
+        };
+        let known = &mut self.known;
+        self.stored.search(&Arc::new(search), keys, |found| {
+            known.extend(found.value);
+            ControlFlow::Continue(())
+        })?;
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        dissector: &mut Dissector,
+        out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut file = match CaptureFile::open(path) {
+            Ok(file) => file,
+            Err(error) => {
+                self.done.errors.push(error.to_string());
+                return ControlFlow::Continue(());
+            }
+        };
+        let mut items = 0;
+        loop {
+            match file.next_item() {
+                Ok(Some(item)) => dissector.item(item, &mut |entry| self.take(entry)),
+                Ok(None) => break,
+                Err(error) => self.done.errors.push(error.to_string()),
+            }
+            items += 1;
+            if items % STEP == 0 {
+                self.hand_out(out)?;
+                if self.worked_since.elapsed() >= WORK {
+                    std::thread::park_timeout(REST);
+                    self.worked_since = Instant::now();
+                }
+            }
+        }
+        self.hand_out(out)
+    }
+
+    fn hand_out(&mut self, out: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> ControlFlow<()> {
+        for entry in self.ready.drain(..) {
+            out(entry)?;
+            self.done.entries += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take(&mut self, entry: Entry) {
+        let (from, to) = self.window;
+        if moment(&entry) > to || last_moment(&entry) < from {
+            return;
+        }
+        // Both margins: what was made live here may become readable a moment later.
+        if last_moment(&entry).plus(2 * MARGIN) >= to {
+            self.at_the_end.push(entry);
+        } else {
+            self.judge(entry);
+        }
+    }
+
+    /// Lets a call pass unless it is stored, whole or as the half that was seen when dissection began.
+    fn judge(&mut self, entry: Entry) {
+        let is_known =
+            [Half::Whole, Half::Response].iter().any(|half| self.known.contains(&key_of(&entry, *half)));
+        if is_known {
+            self.done.known += 1;
+        } else {
+            self.ready.push(entry);
+        }
+    }
+}
+
+/// How much of a call an entry holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Half {
+    Whole,
+    Response,
+}
+
+fn half_of(entry: &Entry) -> Half {
+    if entry.timing.request_start == Timestamp::ZERO { Half::Response } else { Half::Whole }
+}
+
+/// What is the same in all entries of one call, however they were made.
+fn key_of(entry: &Entry, half: Half) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let (one, other) = (entry.src.addr, entry.dst.addr);
+    // Whoever joins a connection in its middle may take the server for the client.
+    (one.min(other), one.max(other), half, entry.timing.response_start).hash(&mut hasher);
+    if half == Half::Whole {
+        (entry.timing.request_start, &entry.method, &entry.summary).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn last_moment(entry: &Entry) -> Timestamp {
+    let timing = &entry.timing;
+    let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
+    moments.into_iter().max().unwrap_or(Timestamp::ZERO)
+}
