@@ -5,3 +5,4 @@ mod owners;
 mod packets;
 mod support;
 mod tls;
+mod tls_files;

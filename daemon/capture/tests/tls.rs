@@ -11,12 +11,12 @@ use crate::engine::model::{
 };
 
 /// A directory with a certificate for localhost, and what else a test leaves there.
-struct Bench {
-    folder: tempfile::TempDir,
+pub(super) struct Bench {
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("directory");
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]);
         let made = made.expect("a certificate");
@@ -25,26 +25,26 @@ impl Bench {
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
     /// A server of ours that prints its port.
-    fn serve(&self, program: &str, args: &[&str]) -> Peer {
+    pub(super) fn serve(&self, program: &str, args: &[&str]) -> Peer {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.folder.path());
         Peer::start(command)
     }
 
-    fn python(&self, kind: &str) -> Peer {
+    pub(super) fn python(&self, kind: &str) -> Peer {
         self.serve("/usr/bin/python3", &["-c", include_str!("tls_peer.py"), kind])
     }
 
-    fn nginx(&self) -> Peer {
+    pub(super) fn nginx(&self) -> Peer {
         let port = free_port();
         let config = format!(
             "daemon off; master_process off; error_log stderr; pid {0}/pid; events {{}}\n\
@@ -78,13 +78,13 @@ fn wait_for_port(port: u16) {
 }
 
 /// A process of a test.
-struct Peer {
-    child: Child,
-    port: u16,
+pub(super) struct Peer {
+    pub(super) child: Child,
+    pub(super) port: u16,
 }
 
 impl Peer {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         use std::io::{BufRead, BufReader};
         let mut child = command.stdout(Stdio::piped()).spawn().expect("starts");
         let stdout = child.stdout.take().expect("piped");
@@ -94,7 +94,7 @@ impl Peer {
         Self { child, port }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.port)
     }
 }
@@ -132,13 +132,13 @@ fn sessions_of(records: &[Record], pid: u32) -> BTreeSet<(u64, u64)> {
 
 /// What is known of a session after all its events.
 #[derive(Debug, Clone)]
-struct Story {
+pub(super) struct Story {
     session: TlsSession,
     library: TlsLibrary,
     from_start: bool,
     socket: Option<(SocketCookie, TlsWitness)>,
-    written: Vec<u8>,
-    read: Vec<u8>,
+    pub(super) written: Vec<u8>,
+    pub(super) read: Vec<u8>,
 }
 
 /// All sessions of a process.
@@ -182,7 +182,7 @@ fn cookies(records: &[Record], local: impl Fn(u16) -> bool, remote: impl Fn(u16)
 }
 
 /// Waits until every process that lives has been looked at.
-fn settle(running: &Running) {
+pub(super) fn settle(running: &Running) {
     let deadline = Instant::now() + PATIENCE;
     while !running.capture.has_seen_tls_of_all() {
         assert!(Instant::now() < deadline, "the discovery did not settle");
@@ -191,7 +191,7 @@ fn settle(running: &Running) {
 }
 
 /// Waits until a process's TLS is attached to.
-fn wait_attached(running: &Running, pid: u32) {
+pub(super) fn wait_attached(running: &Running, pid: u32) {
     let deadline = Instant::now() + PATIENCE;
     let is_attached = || {
         let processes = running.capture.tls_processes();
@@ -204,7 +204,7 @@ fn wait_attached(running: &Running, pid: u32) {
     }
 }
 
-fn curl(args: &[&str]) -> (u32, Vec<u8>) {
+pub(super) fn curl(args: &[&str]) -> (u32, Vec<u8>) {
     let child = Command::new("curl").args(["-sk", "-m", "20"]).args(args).stdout(Stdio::piped()).spawn();
     let child = child.expect("curl");
     let pid = child.id();
@@ -214,14 +214,14 @@ fn curl(args: &[&str]) -> (u32, Vec<u8>) {
 }
 
 /// Waits until a process has a session that fits.
-fn wait_story(running: &Running, pid: u32, what: &str, fits: impl Fn(&Story) -> bool) -> Story {
+pub(super) fn wait_story(running: &Running, pid: u32, what: &str, fits: impl Fn(&Story) -> bool) -> Story {
     running.packets.wait(what, |records| {
         let stories = stories(records, pid);
         stories.into_iter().find(|story| fits(story))
     })
 }
 
-fn contains(bytes: &[u8], text: &str) -> bool {
+pub(super) fn contains(bytes: &[u8], text: &str) -> bool {
     memchr::memmem::find(bytes, text.as_bytes()).is_some()
 }
 
@@ -324,7 +324,7 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
 
 /// Runs `count` concurrent connections of a server that answers with the port of its client, and
 /// checks that each session is bound to the socket whose port is in its plaintext.
-fn check_binding(running: &Running, server: &Peer, library: TlsLibrary, count: usize) {
+pub(super) fn check_binding(running: &Running, server: &Peer, library: TlsLibrary, count: usize) {
     wait_attached(running, server.child.id());
     let url = server.url("/[1-CNT]").replace("CNT", &count.to_string());
     let clients: Vec<_> = (0..4)
@@ -432,7 +432,7 @@ fn root_gnutls_client_is_seen() {
     let _ = client.wait();
 }
 
-fn go_server(bench: &Bench, flags: &[&str]) -> Peer {
+pub(super) fn go_server(bench: &Bench, flags: &[&str]) -> Peer {
     std::fs::write(bench.path("peer.go"), include_str!("tls_peer.go")).expect("writes");
     let built = Command::new("go")
         .arg("build")

@@ -26,7 +26,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 enum Known {
     Nothing,
-    Refused { library: TlsLibrary, why: String, at: Instant },
+    /// Cannot be looked into, or has TLS that is not covered: which, and why.
+    Opaque {
+        has_tls: bool,
+        why: String,
+    },
+    Refused {
+        library: TlsLibrary,
+        why: String,
+        at: Instant,
+    },
     Attached(Box<Attachment>),
 }
 
@@ -81,7 +90,7 @@ impl Attachments {
     /// What a process has in a file; marks the file as used.
     pub(super) fn use_of(&mut self, id: &FileId, path: &str) -> Option<TlsUse> {
         match self.known.get_mut(id)? {
-            Known::Nothing => None,
+            Known::Nothing | Known::Opaque { .. } => None,
             Known::Refused { library, why, .. } => Some(TlsUse {
                 library: *library,
                 version: String::new(),
@@ -99,18 +108,28 @@ impl Attachments {
         }
     }
 
+    /// Why nothing is seen of a file that no library is known in; `None`: there is nothing to be seen.
+    /// What cannot be looked into matters only if it is what the process executes.
+    pub(super) fn reason_of(&self, id: &FileId, is_executable: bool) -> Option<&str> {
+        match self.known.get(id)? {
+            Known::Opaque { has_tls, why } if *has_tls || is_executable => Some(why),
+            _ => None,
+        }
+    }
+
     /// Returns whether something failed.
     fn examine(&mut self, id: &FileId, file: File, path: &str, is_standing: bool) -> bool {
         if self.known.len() >= MAX_REMEMBERED {
-            self.known.retain(|_, known| !matches!(known, Known::Nothing));
+            self.known.retain(|_, known| !matches!(known, Known::Nothing | Known::Opaque { .. }));
         }
         let looked = Binary::new(file).and_then(|binary| {
             let verdict = recipe::examine(&binary, path)?;
             Ok((binary, verdict))
         });
         let (known, has_failed) = match looked {
-            // Not an ELF file, not of this architecture, or gone: no TLS of ours.
-            Err(_) | Ok((_, Verdict::Nothing)) => (Known::Nothing, false),
+            Err(error) => (Known::Opaque { has_tls: false, why: error.to_string() }, false),
+            Ok((_, Verdict::Nothing)) => (Known::Nothing, false),
+            Ok((_, Verdict::Uncovered(why))) => (Known::Opaque { has_tls: true, why: why.to_owned() }, false),
             Ok((_, Verdict::Unsupported(library, why))) => {
                 (Known::Refused { library, why, at: Instant::now() }, false)
             }

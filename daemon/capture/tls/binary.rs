@@ -1,27 +1,46 @@
-//! Reads what is needed of an ELF file: identity, functions by name, code, version strings.
+//! Reads what is needed of an ELF file: identity, functions by name, code, texts.
+//!
+//! Executables have hundreds of megabytes: only headers are parsed, tables are gone through in blocks,
+//! and nothing is kept but what was looked for.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSection as _, ReadCache, elf};
+use object::elf;
 
 use super::placement::MAX_FUNCTION_BYTES;
 
-/// Largest table or read-only data that is read, for a moment: a browser's has some ten megabytes.
+/// Largest section that is read at once, for a moment: the line table of a large Go program.
 const MAX_TABLE_BYTES: u64 = 64 << 20;
-/// Longest name of a function that is compared.
-const MAX_NAME_BYTES: usize = 64;
+/// Largest section that is gone through; no table of names is larger.
+const MAX_SCANNED_BYTES: u64 = 1 << 30;
+/// What is read at a time of a section that is gone through.
+const BLOCK_BYTES: usize = 1 << 20;
+/// Longest text that is found where two blocks meet; longer than names of functions that are looked for.
+const OVERLAP_BYTES: usize = 512;
+/// Most program or section headers; files have some dozens.
+const MAX_HEADERS: u64 = 16_384;
+/// Longest table of the names of sections.
+const MAX_SECTION_NAMES: u64 = 1 << 20;
+/// `Elf64_Ehdr`, `Elf64_Phdr`, `Elf64_Shdr`, `Elf64_Sym`.
+const FILE_HEADER_BYTES: usize = 64;
+const PROGRAM_HEADER_BYTES: usize = 56;
+const SECTION_HEADER_BYTES: usize = 64;
+const SYMBOL_BYTES: usize = 24;
 
 /// Why a file cannot be looked into.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BinaryError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("it is no ELF file of this architecture: {0}")]
-    NotElf(String),
+    #[error("it is no ELF file")]
+    NotElf,
+    #[error("its ELF headers make no sense: {0}")]
+    Broken(&'static str),
+    #[error("it is for another architecture ({0}); probes are for 64-bit programs of this host's own")]
+    OtherArchitecture(String),
 }
 
 /// Which file this is, whatever path leads to it.
@@ -29,15 +48,16 @@ pub(super) enum BinaryError {
 pub(super) struct FileId {
     pub(super) device: u64,
     pub(super) inode: u64,
-    /// Seconds of the last change: an inode number comes again, and a file can be written to.
-    pub(super) modified: i64,
+    /// Nanoseconds of the last change: an inode number comes again, and a file can be written to.
+    pub(super) modified: (i64, i64),
     pub(super) size: u64,
 }
 
 impl FileId {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let data = file.metadata()?;
-        Ok(Self { device: data.dev(), inode: data.ino(), modified: data.mtime(), size: data.len() })
+        let modified = (data.mtime(), data.mtime_nsec());
+        Ok(Self { device: data.dev(), inode: data.ino(), modified, size: data.len() })
     }
 }
 
@@ -57,35 +77,36 @@ struct Segment {
     size: u64,
 }
 
+/// A section: what it is called, where it is loaded to, and where the file has it.
+#[derive(Clone, Debug)]
+struct Section {
+    name: Vec<u8>,
+    address: u64,
+    offset: u64,
+    /// Zero if the file has nothing of it.
+    size: u64,
+}
+
 /// An open ELF file.
 #[derive(Debug)]
 pub(super) struct Binary {
     file: File,
     segments: Vec<Segment>,
+    sections: Vec<Section>,
 }
-
-/// The parts of a file that a search may need.
-type Elf<'a> = ElfFile64<'a, Endianness, &'a ReadCache<File>>;
 
 impl Binary {
     /// Takes over an open file.
     pub(super) fn new(file: File) -> Result<Self, BinaryError> {
-        let mut binary = Self { file, segments: Vec::new() };
-        binary.segments = binary.with(|elf| {
-            let endian = elf.endian();
-            let headers = elf.elf_header().program_headers(endian, elf.data()).unwrap_or_default();
-            headers
-                .iter()
-                .filter(|header| {
-                    header.p_type(endian) == elf::PT_LOAD && header.p_flags(endian) & elf::PF_X != 0
-                })
-                .map(|header| Segment {
-                    address: header.p_vaddr(endian),
-                    offset: header.p_offset(endian),
-                    size: header.p_filesz(endian),
-                })
-                .collect()
-        })?;
+        let mut header = [0; FILE_HEADER_BYTES];
+        match file.read_exact_at(&mut header, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(BinaryError::NotElf),
+            other => other?,
+        }
+        check_header(&header)?;
+        let mut binary = Self { file, segments: Vec::new(), sections: Vec::new() };
+        binary.segments = binary.read_segments(&header)?;
+        binary.sections = binary.read_sections(&header)?;
         Ok(binary)
     }
 
@@ -94,52 +115,152 @@ impl Binary {
         &self.file
     }
 
-    fn with<T>(&self, look: impl FnOnce(&Elf<'_>) -> T) -> Result<T, BinaryError> {
-        let cache = ReadCache::new(self.file.try_clone()?);
-        let elf = Elf::parse(&cache).map_err(|error| BinaryError::NotElf(error.to_string()))?;
-        let machine = elf.elf_header().e_machine(elf.endian());
-        if machine != NATIVE_MACHINE {
-            return Err(BinaryError::NotElf(format!("machine {machine}")));
+    fn read_segments(&self, header: &[u8]) -> Result<Vec<Segment>, BinaryError> {
+        if u16_at(header, 54) != PROGRAM_HEADER_BYTES as u64 {
+            return Err(BinaryError::Broken("size of a program header"));
         }
-        Ok(look(&elf))
+        let size = u16_at(header, 56).min(MAX_HEADERS) * PROGRAM_HEADER_BYTES as u64;
+        let table = self.read(u64_at(header, 32), size)?;
+        let is_code = |one: &&[u8; PROGRAM_HEADER_BYTES]| {
+            u32_at(&one[..], 0) == elf::PT_LOAD && u32_at(&one[..], 4) & elf::PF_X != 0
+        };
+        let code = table.as_chunks::<PROGRAM_HEADER_BYTES>().0.iter().filter(is_code);
+        let segment = |one: &[u8; PROGRAM_HEADER_BYTES]| Segment {
+            offset: u64_at(one, 8),
+            address: u64_at(one, 16),
+            size: u64_at(one, 32),
+        };
+        Ok(code.map(segment).collect())
     }
 
-    /// Those of the wanted functions that the file defines, dynamic symbols first.
-    pub(super) fn functions(&self, wanted: &[&str]) -> Result<Vec<Function>, BinaryError> {
-        let wanted: HashMap<&[u8], &str> = wanted.iter().map(|name| (name.as_bytes(), *name)).collect();
+    /// None, if the file has no section headers: they may be stripped.
+    fn read_sections(&self, header: &[u8]) -> Result<Vec<Section>, BinaryError> {
+        let (at, count) = (u64_at(header, 40), u16_at(header, 60).min(MAX_HEADERS));
+        if at == 0 || count == 0 {
+            return Ok(Vec::new());
+        }
+        if u16_at(header, 58) != SECTION_HEADER_BYTES as u64 {
+            return Err(BinaryError::Broken("size of a section header"));
+        }
+        let table = self.read(at, count * SECTION_HEADER_BYTES as u64)?;
+        let table = table.as_chunks::<SECTION_HEADER_BYTES>().0;
+        let names = usize::try_from(u16_at(header, 62)).ok().and_then(|index| table.get(index));
+        let names = names.ok_or(BinaryError::Broken("names of sections"))?;
+        let names = self.read(u64_at(names, 24), u64_at(names, 32).min(MAX_SECTION_NAMES))?;
+        let section = |one: &[u8; SECTION_HEADER_BYTES]| {
+            let name = names.get(u32_at(one, 0) as usize..).unwrap_or_default();
+            let has_bytes = u32_at(one, 4) != elf::SHT_NOBITS;
+            Section {
+                name: name[..memchr::memchr(0, name).unwrap_or(name.len())].to_vec(),
+                address: u64_at(one, 16),
+                offset: u64_at(one, 24),
+                size: if has_bytes { u64_at(one, 32) } else { 0 },
+            }
+        };
+        Ok(table.iter().map(section).collect())
+    }
+
+    fn find_section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name.as_bytes())
+    }
+
+    /// Those of the wanted functions that the file defines, dynamic symbols first. None, if not one of
+    /// `keys` is among the names: most files are done with then.
+    pub(super) fn functions(&self, keys: &[&str], wanted: &[&str]) -> Result<Vec<Function>, BinaryError> {
         let mut found = Vec::new();
         for (symbols, names) in [(".dynsym", ".dynstr"), (".symtab", ".strtab")] {
-            let (_, symbols) = self.section(symbols)?;
-            let (_, names) = if symbols.is_empty() { (0, Vec::new()) } else { self.section(names)? };
-            add_functions(&mut found, &symbols, &names, &wanted);
+            let (Some(symbols), Some(names)) = (self.find_section(symbols), self.find_section(names)) else {
+                continue;
+            };
+            if !self.has_any(names, keys)? {
+                continue;
+            }
+            let places = self.places(names, wanted)?;
+            self.scan(symbols, 0, |_, block| add_functions(&mut found, block, &places))?;
         }
         Ok(found)
     }
 
+    fn has_any(&self, section: &Section, texts: &[&str]) -> io::Result<bool> {
+        let mut has = false;
+        self.scan(section, OVERLAP_BYTES, |_, block| {
+            has = has || texts.iter().any(|text| memchr::memmem::find(block, text.as_bytes()).is_some());
+        })?;
+        Ok(has)
+    }
+
+    /// Where in a table of names the wanted ones begin. Names may share their ends.
+    fn places<'a>(&self, names: &Section, wanted: &[&'a str]) -> io::Result<HashMap<u64, &'a str>> {
+        let mut places = HashMap::new();
+        self.scan(names, OVERLAP_BYTES, |at, block| {
+            for name in wanted {
+                for hit in memchr::memmem::find_iter(block, name.as_bytes()) {
+                    if matches!(block.get(hit + name.len()), Some(0 | b'@')) {
+                        places.insert(at + hit as u64, *name);
+                    }
+                }
+            }
+        })?;
+        Ok(places)
+    }
+
+    /// Goes through a section in blocks: position and bytes of each. Blocks share `overlap` bytes.
+    fn scan(&self, section: &Section, overlap: usize, mut look: impl FnMut(u64, &[u8])) -> io::Result<()> {
+        let size = if section.size > MAX_SCANNED_BYTES { 0 } else { section.size };
+        let mut at = 0;
+        while at < size {
+            // A multiple of the size of a symbol, which must not be cut.
+            let step = (BLOCK_BYTES - BLOCK_BYTES % SYMBOL_BYTES) as u64;
+            let bytes =
+                self.read(section.offset.saturating_add(at), (size - at).min(step + overlap as u64))?;
+            if bytes.is_empty() {
+                break;
+            }
+            look(at, &bytes);
+            at += step;
+        }
+        Ok(())
+    }
+
     /// Address and bytes of a section; empty if there is none, or it is too large.
     pub(super) fn section(&self, name: &str) -> Result<(u64, Vec<u8>), BinaryError> {
-        let place = self.with(|elf| {
-            let section = elf.section_by_name(name)?;
-            Some((section.address(), section.file_range()?))
-        })?;
-        let Some((address, (offset, size))) = place.filter(|(_, (_, size))| *size <= MAX_TABLE_BYTES) else {
-            return Ok((0, Vec::new()));
-        };
-        Ok((address, self.read(offset, size)?))
+        let section = self.find_section(name).filter(|section| section.size <= MAX_TABLE_BYTES);
+        let Some(section) = section else { return Ok((0, Vec::new())) };
+        Ok((section.address, self.read(section.offset, section.size)?))
     }
 
     /// What the file has of a range: less, if it ends before.
     fn read(&self, offset: u64, size: u64) -> io::Result<Vec<u8>> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(size).read_to_end(&mut bytes)?;
+        let size = size.min(self.file.metadata()?.len().saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
         Ok(bytes)
     }
 
     /// Address of a section; `None` if there is none.
     pub(super) fn section_address(&self, name: &str) -> Option<u64> {
-        self.with(|elf| elf.section_by_name(name).map(|section| section.address())).ok().flatten()
+        self.find_section(name).map(|section| section.address)
+    }
+
+    /// Which of the texts are in the file's read-only data.
+    pub(super) fn texts(&self, wanted: &[&str]) -> io::Result<Vec<bool>> {
+        let mut found = vec![false; wanted.len()];
+        let Some(section) = self.find_section(".rodata") else { return Ok(found) };
+        self.scan(section, OVERLAP_BYTES, |_, block| {
+            for (text, found) in wanted.iter().zip(&mut found) {
+                *found = *found || memchr::memmem::find(block, text.as_bytes()).is_some();
+            }
+        })?;
+        Ok(found)
     }
 
     /// Where in the file an address of code is.
@@ -155,41 +276,67 @@ impl Binary {
     pub(super) fn code(&self, function: &Function) -> Result<Vec<u8>, BinaryError> {
         let offset = self
             .file_offset(function.address)
-            .ok_or_else(|| BinaryError::NotElf("a function outside of the code".to_owned()))?;
+            .ok_or(BinaryError::Broken("a function outside of the code"))?;
         Ok(self.read(offset, function.size.min(MAX_FUNCTION_BYTES))?)
     }
 
     /// The text after `marker` in read-only data, up to the first blank or NUL, if it starts with a
     /// digit: how libraries carry their versions.
     pub(super) fn version_after(&self, marker: &str) -> Option<String> {
-        let (_, data) = self.section(".rodata").ok()?;
-        memchr::memmem::find_iter(&data, marker.as_bytes()).find_map(|at| {
-            let text = &data[at + marker.len()..data.len().min(at + marker.len() + 24)];
-            let end = text.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(text.len());
-            let text = std::str::from_utf8(&text[..end]).ok()?;
-            (text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.')).then(|| text.to_owned())
+        let mut version = None;
+        self.scan(self.find_section(".rodata")?, OVERLAP_BYTES, |_, block| {
+            if version.is_none() {
+                version = version_in(block, marker);
+            }
         })
+        .ok()?;
+        version
     }
 }
 
-/// Reads a whole symbol table at once: asking for each name by itself takes seconds with large ones.
-fn add_functions(found: &mut Vec<Function>, symbols: &[u8], names: &[u8], wanted: &HashMap<&[u8], &str>) {
-    /// `Elf64_Sym`: name (4), info (1), other (1), section (2), value (8), size (8).
-    const SYMBOL_BYTES: usize = 24;
+fn version_in(data: &[u8], marker: &str) -> Option<String> {
+    memchr::memmem::find_iter(data, marker.as_bytes()).find_map(|at| {
+        let text = &data[at + marker.len()..data.len().min(at + marker.len() + 24)];
+        let is_part = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/';
+        let end = text.iter().position(|byte| !is_part(byte)).unwrap_or(text.len());
+        let text = std::str::from_utf8(&text[..end]).ok()?;
+        (text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.')).then(|| text.to_owned())
+    })
+}
+
+fn check_header(header: &[u8; FILE_HEADER_BYTES]) -> Result<(), BinaryError> {
+    if !header.starts_with(&elf::ELFMAG) {
+        return Err(BinaryError::NotElf);
+    }
+    let machine = u16_at(header, 18);
+    if header[4] != elf::ELFCLASS64 || header[5] != elf::ELFDATA2LSB || machine != NATIVE_MACHINE {
+        let bits = if header[4] == elf::ELFCLASS64 { 64 } else { 32 };
+        return Err(BinaryError::OtherArchitecture(format!("{bits} bits, ELF machine {machine}")));
+    }
+    Ok(())
+}
+
+/// Numbers at fixed places of a header; zero where it ends.
+fn u16_at(header: &[u8], at: usize) -> u64 {
+    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u16::from_le_bytes(*bytes).into())
+}
+
+fn u32_at(header: &[u8], at: usize) -> u32 {
+    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn u64_at(header: &[u8], at: usize) -> u64 {
+    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Takes the functions out of a block of symbols whose names begin at one of `places`.
+fn add_functions(found: &mut Vec<Function>, symbols: &[u8], places: &HashMap<u64, &str>) {
     for symbol in symbols.as_chunks::<SYMBOL_BYTES>().0 {
-        let [n0, n1, n2, n3, _, _, s0, s1, rest @ ..] = *symbol;
-        let (address, size) = rest.split_at(8);
-        let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let (address, size) = (number(address), number(size));
-        if address == 0 || u16::from_le_bytes([s0, s1]) == elf::SHN_UNDEF {
-            continue;
-        }
-        let Some(name) = names.get(u32::from_le_bytes([n0, n1, n2, n3]) as usize..) else { continue };
-        let name = &name[..name.len().min(MAX_NAME_BYTES)];
-        let name = &name[..memchr::memchr2(0, b'@', name).unwrap_or(name.len())];
-        if let Some(name) = wanted.get(name)
-            && !found.iter().any(|one| one.name == *name)
-        {
+        // `Elf64_Sym`: name (4), info (1), other (1), section (2), value (8), size (8).
+        let Some(name) = places.get(&u64::from(u32_at(symbol, 0))) else { continue };
+        let (address, size) = (u64_at(symbol, 8), u64_at(symbol, 16));
+        let is_defined = address != 0 && u16_at(symbol, 6) != u64::from(elf::SHN_UNDEF);
+        if is_defined && !found.iter().any(|one| one.name == *name) {
             found.push(Function { name: (*name).to_owned(), address, size });
         }
     }
@@ -197,10 +344,10 @@ fn add_functions(found: &mut Vec<Function>, symbols: &[u8], names: &[u8], wanted
 
 /// The architecture whose code this daemon can place probes in.
 #[cfg(target_arch = "x86_64")]
-const NATIVE_MACHINE: u16 = elf::EM_X86_64;
+const NATIVE_MACHINE: u64 = elf::EM_X86_64 as u64;
 /// Elsewhere no file is taken.
 #[cfg(not(target_arch = "x86_64"))]
-const NATIVE_MACHINE: u16 = elf::EM_NONE;
+const NATIVE_MACHINE: u64 = elf::EM_NONE as u64;
 
 #[cfg(test)]
 mod tests {
@@ -209,7 +356,7 @@ mod tests {
     #[test]
     fn functions_of_this_executable_are_found_with_their_code() {
         let binary = Binary::new(File::open("/proc/self/exe").expect("opens")).expect("an ELF file");
-        let found = binary.functions(&["main"]).expect("symbols");
+        let found = binary.functions(&["main"], &["main"]).expect("symbols");
         assert_eq!(found.len(), 1);
         let code = binary.code(&found[0]).expect("code");
         assert_eq!(code.len() as u64, found[0].size.min(MAX_FUNCTION_BYTES));

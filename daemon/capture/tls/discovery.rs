@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,8 +183,8 @@ struct Discovery {
     attachments: Attachments,
     own_pid: u32,
     census: Arc<Census>,
-    /// Which file is behind what `/proc` says; `None`: it could not be opened.
-    files: HashMap<MappedFile, Option<FileId>>,
+    /// Which file is behind what `/proc` says, or why it could not be opened.
+    files: HashMap<MappedFile, Result<FileId, String>>,
     looks: HashMap<u32, Looks>,
     /// When to look at whom.
     pending: BTreeSet<(Instant, u32)>,
@@ -233,15 +234,15 @@ impl Discovery {
         let now = Instant::now();
         match notice {
             Notice::Exec(pid) => {
-                self.looks.remove(&pid);
+                self.looks.insert(pid, Looks::default());
                 self.census.forget(pid);
                 for delay in AFTER_EXEC {
                     self.plan(now + delay, pid);
                 }
             }
             Notice::Exit(pid) => {
+                // What is planned for it is left out when it is due.
                 self.looks.remove(&pid);
-                self.pending.retain(|(_, other)| *other != pid);
                 self.census.forget(pid);
             }
             Notice::Socket(pid) => {
@@ -264,11 +265,15 @@ impl Discovery {
 
     fn look_at_due(&mut self) {
         while let Some(&(at, pid)) = self.pending.first() {
-            if at > Instant::now() || !self.budget.wait().is_zero() || self.is_stopping() {
+            let lives = self.looks.contains_key(&pid);
+            let must_wait = at > Instant::now() || (lives && !self.budget.wait().is_zero());
+            if must_wait || self.is_stopping() {
                 return;
             }
             self.pending.pop_first();
-            self.look_at(pid);
+            if lives {
+                self.look_at(pid);
+            }
         }
     }
 
@@ -278,6 +283,7 @@ impl Discovery {
         self.census.retain(|pid| living.contains(&pid));
         let now = Instant::now();
         for pid in living {
+            self.looks.entry(pid).or_default();
             self.plan(now, pid);
         }
         // Files are looked up anew, so that an inode number that came again is noticed.
@@ -291,9 +297,14 @@ impl Discovery {
             return;
         }
         let begun = Instant::now();
-        // A process that is gone by now needs nothing.
-        if let Ok(mappings) = process_maps::of(pid) {
-            self.report(pid, &mappings);
+        match process_maps::of(pid) {
+            Ok(mappings) => self.report(pid, &mappings),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let why = format!("its mappings cannot be read: {error}; remorad needs CAP_SYS_PTRACE");
+                self.put(pid, Vec::new(), why);
+            }
+            // A process that is gone by now needs nothing.
+            Err(_) => {}
         }
         self.looks.entry(pid).or_default().last = Some(Instant::now());
         self.budget.spend(begun.elapsed());
@@ -302,11 +313,9 @@ impl Discovery {
     fn report(&mut self, pid: u32, mappings: &[Mapping]) {
         let before = self.attachments.attached();
         let libraries: Vec<_> = mappings.iter().filter_map(|mapping| self.use_of(pid, mapping)).collect();
-        let reason = if libraries.is_empty() { own_tls(mappings) } else { "" };
+        let reason = self.reasons(pid, mappings, !libraries.is_empty());
         if !libraries.is_empty() || !reason.is_empty() {
-            let name = process_maps::name_of(pid);
-            let reason = reason.to_owned();
-            self.census.put(TlsProcess { pid, name, libraries, reason, ..TlsProcess::default() });
+            self.put(pid, libraries, reason);
         }
         let attached = self.attachments.attached();
         if attached != before {
@@ -314,10 +323,33 @@ impl Discovery {
         }
     }
 
+    fn put(&self, pid: u32, libraries: Vec<TlsUse>, reason: String) {
+        let name = process_maps::name_of(pid);
+        self.census.put(TlsProcess { pid, name, libraries, reason, ..TlsProcess::default() });
+    }
+
+    /// What else a process encrypts with, or what hides it, and what to do; empty if nothing.
+    fn reasons(&self, pid: u32, mappings: &[Mapping], has_libraries: bool) -> String {
+        let mut reasons = own_tls(mappings).map(str::to_owned).into_iter().collect::<Vec<_>>();
+        let executable = if has_libraries { String::new() } else { process_maps::executable_of(pid) };
+        for mapping in mappings {
+            let path = &mapping.file.path;
+            let why = match self.files.get(&mapping.file) {
+                Some(Ok(id)) => self.attachments.reason_of(id, *path == executable).map(str::to_owned),
+                Some(Err(error)) if *path == executable || is_tls_library(path) => {
+                    Some(format!("it cannot be opened: {error}"))
+                }
+                _ => None,
+            };
+            reasons.extend(why.map(|why| format!("{path}: {why}")));
+        }
+        reasons.join("; ")
+    }
+
     fn use_of(&mut self, pid: u32, mapping: &Mapping) -> Option<TlsUse> {
         let path = mapping.file.path.as_str();
         if let Some(id) = self.files.get(&mapping.file) {
-            let id = id.as_ref()?;
+            let id = id.as_ref().ok()?;
             if self.attachments.is_known(id) {
                 return self.attachments.use_of(id, path);
             }
@@ -326,16 +358,23 @@ impl Discovery {
             self.files.clear();
         }
         let opened = process_maps::open(pid, mapping).and_then(|file| Ok((FileId::of(&file)?, file)));
-        let Ok((id, file)) = opened else {
-            self.files.insert(mapping.file.clone(), None);
-            return None;
-        };
-        let found = self.attachments.visit(&id, file, path, false);
-        if found.has_failed {
-            self.census.count_failure();
+        match opened {
+            Ok((id, file)) => {
+                let found = self.attachments.visit(&id, file, path, false);
+                if found.has_failed {
+                    self.census.count_failure();
+                }
+                self.files.insert(mapping.file.clone(), Ok(id));
+                found.used
+            }
+            Err(error) => {
+                // One that ended meanwhile says nothing about its files.
+                if Path::new(&format!("/proc/{pid}")).exists() {
+                    self.files.insert(mapping.file.clone(), Err(error.to_string()));
+                }
+                None
+            }
         }
-        self.files.insert(mapping.file.clone(), Some(id));
-        found.used
     }
 
     /// The first process of its kind is often a short one.
@@ -344,9 +383,10 @@ impl Discovery {
         for folder in LIBRARY_FOLDERS {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().take(MAX_FOLDER_FILES) {
                 let name = entry.file_name();
-                let is_tls = LIBRARY_NAMES.iter().any(|library| name.to_string_lossy().starts_with(library));
-                let path = entry.path();
-                if is_tls && std::fs::canonicalize(&path).is_ok_and(|path| seen.insert(path)) {
+                if is_tls_library(&name.to_string_lossy())
+                    && let Ok(path) = std::fs::canonicalize(entry.path())
+                    && seen.insert(path.clone())
+                {
                     self.attach_standing(&path);
                 }
             }
@@ -362,13 +402,19 @@ impl Discovery {
     }
 }
 
-/// Why nothing can be seen of a process that brings its own TLS; empty if it does not.
-fn own_tls(mappings: &[Mapping]) -> &'static str {
+/// By the name of the file.
+fn is_tls_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    LIBRARY_NAMES.iter().any(|library| name.starts_with(library))
+}
+
+/// Why nothing can be seen of a process that brings its own TLS.
+fn own_tls(mappings: &[Mapping]) -> Option<&'static str> {
     let is_java = |mapping: &Mapping| mapping.file.path.ends_with("/libjvm.so");
-    if mappings.iter().any(is_java) {
-        return "Java encrypts in Java code (JSSE), which has no place for probes";
-    }
-    ""
+    mappings.iter().any(is_java).then_some(
+        "Java encrypts in Java code (JSSE), which has no place for probes; with a provider that uses the \
+         system's OpenSSL it is seen",
+    )
 }
 
 #[cfg(test)]
@@ -392,7 +438,9 @@ mod tests {
             file: MappedFile { device: "0:1".to_owned(), inode: 1, path: path.to_owned() },
             range: String::new(),
         };
-        assert!(own_tls(&[file("/usr/lib/jvm/lib/server/libjvm.so")]).contains("JSSE"));
-        assert!(own_tls(&[file("/usr/bin/cat")]).is_empty());
+        let java = own_tls(&[file("/usr/lib/jvm/lib/server/libjvm.so")]);
+        assert!(java.is_some_and(|why| why.contains("JSSE")));
+        assert_eq!(own_tls(&[file("/usr/bin/cat")]), None);
+        assert!(is_tls_library("/opt/x/libssl.so.1.1 (deleted)") && !is_tls_library("/opt/libssl.so/x"));
     }
 }

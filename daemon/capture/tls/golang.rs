@@ -56,7 +56,7 @@ pub(super) fn examine(binary: &Binary) -> Result<GoProgram, BinaryError> {
             "{version} passes arguments on the stack; rebuild with Go 1.18 or newer"
         )));
     }
-    let mut functions = binary.functions(&WANTED)?;
+    let mut functions = binary.functions(&[READ], &WANTED)?;
     let is_stripped = functions.is_empty();
     if is_stripped {
         functions = from_line_table(binary)?;

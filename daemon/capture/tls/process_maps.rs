@@ -23,7 +23,7 @@ pub(super) struct MappedFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapping {
     pub(super) file: MappedFile,
-    /// `START-END` as in `/proc/PID/map_files`.
+    /// `START-END`, hexadecimal.
     pub(super) range: String,
 }
 
@@ -55,7 +55,10 @@ fn mapping(line: &str) -> Option<Mapping> {
 /// Opens the mapped file itself, which works when it is deleted or in another mount namespace; or,
 /// where that is forbidden, what its path leads to there, if it is the same file.
 pub(super) fn open(pid: u32, mapping: &Mapping) -> io::Result<File> {
-    let direct = File::open(format!("/proc/{pid}/map_files/{}", mapping.range));
+    // Only maps pads addresses, which shows with programs at low, fixed ones.
+    let (start, end) = mapping.range.split_once('-').unwrap_or_default();
+    let range = format!("{}-{}", start.trim_start_matches('0'), end.trim_start_matches('0'));
+    let direct = File::open(format!("/proc/{pid}/map_files/{range}"));
     let file = direct.or_else(|_| {
         let path = Path::new(mapping.file.path.trim_start_matches('/'));
         File::open(Path::new(&format!("/proc/{pid}/root")).join(path))
@@ -70,6 +73,12 @@ pub(super) fn open(pid: u32, mapping: &Mapping) -> io::Result<File> {
 /// Name of a process; empty if it is gone.
 pub(super) fn name_of(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// What a process executes, as its mappings call it; empty if it is gone, or of the kernel.
+pub(super) fn executable_of(pid: u32) -> String {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    path.to_string_lossy().into_owned()
 }
 
 /// All processes.

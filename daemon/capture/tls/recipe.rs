@@ -39,6 +39,8 @@ pub(super) enum Verdict {
     Nothing,
     /// It has TLS, of which nothing can be seen, because of this.
     Unsupported(TlsLibrary, String),
+    /// It has TLS of a library that is not covered.
+    Uncovered(&'static str),
     /// It has TLS.
     Tls(Recipe),
 }
@@ -98,12 +100,40 @@ const NSS: [Call; 1] = [call("SSL_ImportFD", NONE, "nspr_opened")];
 /// Only BoringSSL has it.
 const BORINGSSL_ONLY: &str = "SSL_CTX_set_grease_enabled";
 
+/// A file whose names have none of these has no function of interest.
+const KEYS: [&str; 4] = ["SSL_read", "gnutls_record_recv", "PR_Read", "SSL_ImportFD"];
+
+/// What libraries leave in read-only data: names of their source files, in messages of errors.
+struct Trace {
+    text: &'static str,
+    library: Option<TlsLibrary>,
+    /// What it means if no function was found, and what to do.
+    why: &'static str,
+}
+
+const STRIPPED: &str = "it is inside this file without symbols; run a build that exports SSL_read and SSL_write \
+                        (not stripped, or linked with -rdynamic), or one that uses the shared library";
+
+/// The more telling first.
+const TRACES: [Trace; 7] = [
+    Trace { text: "ssl/ssl_lib.cc", library: Some(TlsLibrary::BoringSsl), why: STRIPPED },
+    Trace { text: "ssl/ssl_lib.c", library: Some(TlsLibrary::OpenSsl), why: STRIPPED },
+    Trace { text: "rustls-0.", library: Some(TlsLibrary::Rustls), why: RUSTLS },
+    Trace { text: "rustls/src/conn", library: Some(TlsLibrary::Rustls), why: RUSTLS },
+    Trace { text: "rustls::c", library: Some(TlsLibrary::Rustls), why: RUSTLS },
+    Trace { text: "library/ssl_msg.c", library: None, why: "it has Mbed TLS inside, which is not covered" },
+    Trace { text: "wolfSSL_", library: None, why: "it has wolfSSL inside, which is not covered" },
+];
+
+const RUSTLS: &str = "rustls has no interface that stays in executables; a build of the program with \
+                      native-tls (OpenSSL) is seen";
+
 /// What a file is to TLS. `path` is for the version that a library's name tells.
 pub(super) fn examine(binary: &Binary, path: &str) -> Result<Verdict, BinaryError> {
     let tables = [&OPENSSL[..], &GNUTLS[..], &NSPR[..], &NSS[..]];
     let mut wanted: Vec<_> = tables.iter().flat_map(|table| table.iter().map(|call| call.name)).collect();
     wanted.push(BORINGSSL_ONLY);
-    let found = binary.functions(&wanted)?;
+    let found = binary.functions(&KEYS, &wanted)?;
     let has = |name: &str| found.iter().any(|function| function.name == name);
     if has("SSL_read") && has("SSL_write") {
         return Ok(openssl(binary, &found, path));
@@ -118,9 +148,21 @@ pub(super) fn examine(binary: &Binary, path: &str) -> Result<Verdict, BinaryErro
         return Ok(c_library(binary, TlsLibrary::Nss, &NSS, &found, path));
     }
     Ok(match golang::examine(binary)? {
-        GoProgram::No | GoProgram::WithoutTls => Verdict::Nothing,
+        GoProgram::No => traces(binary)?,
+        GoProgram::WithoutTls => Verdict::Nothing,
         GoProgram::Unsupported(why) => Verdict::Unsupported(TlsLibrary::Go, why),
         GoProgram::Tls(go) => go_recipe(binary, go),
+    })
+}
+
+/// What a file without functions of interest says of itself.
+fn traces(binary: &Binary) -> Result<Verdict, BinaryError> {
+    let found = binary.texts(&TRACES.map(|trace| trace.text))?;
+    let trace = TRACES.iter().zip(found).find_map(|(trace, is_there)| is_there.then_some(trace));
+    Ok(match trace {
+        None => Verdict::Nothing,
+        Some(Trace { library: Some(library), why, .. }) => Verdict::Unsupported(*library, (*why).to_owned()),
+        Some(Trace { why, .. }) => Verdict::Uncovered(why),
     })
 }
 
