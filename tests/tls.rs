@@ -69,7 +69,7 @@ impl Https {
     }
 
     fn calls(&self) -> String {
-        format!("tls and http and dst.port == {}", self.port)
+        format!("tls and http and dst.port == {} and state == \"ended\"", self.port)
     }
 }
 
