@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO_ENV := [ -f "$$HOME/.cargo/env" ] && . "$$HOME/.cargo/env";
 
-.PHONY: help run build test lint unit deny bench fuzz install clean
+.PHONY: help run build test lint unit deny check-tshark bench fuzz install clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -24,6 +24,7 @@ test: ## Install what the tests need, then lint and run all of them, kernel test
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory deny
 	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory check-tshark
 
 lint: ## rustfmt and clippy, warnings are errors
 	@$(CARGO_ENV) cargo fmt --all --check
@@ -35,6 +36,10 @@ deny: ## Licences, duplicate and banned crates, sources
 unit: ## All tests, without installing or linting
 	@$(CARGO_ENV) cargo nextest run --workspace --no-fail-fast
 	@$(CARGO_ENV) cargo test --workspace --doc --quiet
+
+check-tshark: ## Compare every golden capture with what tshark reads
+	@$(CARGO_ENV) cargo build --quiet --bin remora
+	@REMORA=target/debug/remora scripts/check-tshark
 
 bench: ## Measure against peers, side by side in one run
 	@scripts/setup bench
