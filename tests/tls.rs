@@ -69,15 +69,15 @@ impl Https {
     }
 
     pub(crate) fn calls(&self) -> String {
-        format!("tls and http and dst.port == {}", self.port)
+        format!("tls and http and dst.port == {} and state == \"ended\"", self.port)
     }
 }
 
-fn path_of(entry: &Value) -> &str {
+pub(crate) fn path_of(entry: &Value) -> &str {
     entry["request"]["path"].as_str().unwrap_or_default()
 }
 
-fn body_of(entry: &Value) -> String {
+pub(crate) fn body_of(entry: &Value) -> String {
     use base64::Engine;
     let text = entry["response"]["content"]["text"].as_str().unwrap_or_default();
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
