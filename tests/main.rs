@@ -24,4 +24,7 @@ mod stream;
 mod systemd;
 mod tidy;
 mod tls;
+mod tls_harm;
+mod tls_stacks;
+mod tls_together;
 mod websocket;

@@ -205,6 +205,29 @@ fn root_what_was_not_dissected_is_made_up_for_without_doubles() {
 }
 
 #[test]
+fn root_calls_in_tls_that_are_dissected_later_equal_those_seen_live() {
+    let https = crate::tls::Https::start();
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&https.calls());
+    https.await_probes(&mut feed);
+    https.curl(&["-H", "X-Port: 1"], "/echo/one");
+    https.curl(&["-d", "name=value"], "/echo/two");
+    let tail = |entries: &[Value]| {
+        let paths = ["/echo/one", "/echo/two"];
+        let wanted = |entry: &&Value| paths.iter().any(|path| entry["request"]["path"] == *path);
+        entries.iter().filter(wanted).cloned().collect::<Vec<_>>()
+    };
+    let live = until("the live entries", || {
+        let found = tail(&entries(&daemon, https.port, ""));
+        (found.len() >= 2).then_some(found)
+    });
+    assert!(live.iter().all(|entry| entry["tls"] == true), "{live:?}");
+    create(&daemon, "incident");
+    dissect(&daemon, "incident");
+    assert_equal(&live, &tail(&entries(&daemon, https.port, "incident")));
+}
+
+#[test]
 fn root_exported_files_open_elsewhere_and_come_back_as_snapshots() {
     let nginx = Nginx::start("");
     let daemon = Daemon::start();
@@ -251,6 +274,8 @@ fn root_exported_files_open_elsewhere_and_come_back_as_snapshots() {
     let lines = daemon.get(&format!("/api/v1/export?format=jsonl&kfl=dst.port%20==%20{}", nginx.port)).text();
     assert_eq!(lines.lines().count(), 5);
 
+    one_call_its_connection_and_ranges(&daemon, &live, dir.path(), nginx.port);
+
     let path = file("a.pcapng");
     let output = daemon.remora(&["snapshot", "import", "again", path.to_str().expect("path"), "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -268,6 +293,60 @@ fn root_exported_files_open_elsewhere_and_come_back_as_snapshots() {
         assert!(daemon.remora(&["snapshot", "delete", name]).status.success());
     }
     assert_eq!(daemon.data("/api/v1/snapshots")["usedBytes"], 0);
+}
+
+fn get_range(daemon: &Daemon, path: &str, range: &str, tag: &str) -> crate::support::client::Reply {
+    let headers = [("Range", range), ("If-Range", tag)];
+    crate::support::client::request(crate::support::client::unix(&daemon.socket()), "GET", path, &headers, "")
+}
+
+fn one_call_its_connection_and_ranges(daemon: &Daemon, live: &[Value], dir: &Path, port: u16) {
+    // The first two calls share a connection.
+    let id = live[0]["id"].as_str().expect("id");
+    let file = dir.join("part.pcapng");
+    for (scope, calls) in [("call", 1), ("connection", 2), ("flow", 5)] {
+        let path = format!("/api/v1/snapshots/incident/pcap?entry={id}&scope={scope}");
+        let reply = daemon.get(&path);
+        assert_eq!(reply.status, 200, "{scope}: {}", reply.text());
+        std::fs::write(&file, &reply.body).expect("write");
+        let found = calls_by_tshark(&file, port);
+        // The next call of the connection may begin within what is given around a call.
+        assert!(found == calls || scope == "call" && found == 2, "{scope}: {found}");
+        assert_eq!(daemon.get(&path).body, reply.body, "the same each time");
+    }
+    for refused in ["bpf_filter=tcp", "nodes=other", "scope=flow", "frm=1"] {
+        let reply = daemon.get(&format!("/mcp/snapshots/incident/pcap?{refused}"));
+        assert_eq!(reply.status, 400, "{refused}: {}", reply.text());
+    }
+    assert_eq!(daemon.get("/api/v1/pcap?connection=987654321").status, 404);
+
+    let path = "/api/v1/snapshots/incident/pcap";
+    let whole = daemon.get(path);
+    let tag = whole.header("etag").expect("a tag").to_owned();
+    let half = whole.body.len() / 2;
+    let mut joined = get_range(daemon, path, &format!("bytes=0-{}", half - 1), &tag).body;
+    let rest = get_range(daemon, path, &format!("bytes={half}-"), &tag);
+    assert_eq!(rest.status, 206);
+    let wanted = format!("bytes {half}-{}/{}", whole.body.len() - 1, whole.body.len());
+    assert_eq!(rest.header("content-range"), Some(wanted.as_str()));
+    joined.extend_from_slice(&rest.body);
+    assert!(joined == whole.body, "two parts make the whole");
+    assert_eq!(get_range(daemon, path, "bytes=5-", "\"another\"").status, 200, "of another file: whole");
+    assert_eq!(get_range(daemon, path, "bytes=999999999999-", &tag).status, 416);
+
+    let kfl = format!("response.status == 404 and dst.port == {port}");
+    let made = json!({ "name": "scoped", "kfl": kfl, "peers": ["127.0.0.1"] });
+    let reply = daemon.post("/api/v1/snapshots", &made.to_string());
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    std::fs::write(&file, daemon.get("/api/v1/snapshots/scoped/pcap").body).expect("write");
+    assert_eq!(calls_by_tshark(&file, port), 1, "only the connection of the call that it is about");
+    dissect(daemon, "scoped");
+    let stats = daemon.remora(&["stats", "--snapshot", "scoped", "--json"]);
+    let stats: Value = serde_json::from_slice(&stats.stdout).expect("JSON");
+    assert_eq!(stats["total"]["calls"], 1, "{stats}");
+    let map = daemon.remora(&["map", "--snapshot", "scoped"]);
+    assert!(map.status.success(), "{}", String::from_utf8_lossy(&map.stderr));
+    assert!(daemon.remora(&["snapshot", "delete", "scoped"]).status.success());
 }
 
 #[test]

@@ -16,14 +16,14 @@ const QUIET: Duration = Duration::from_millis(1500);
 const NAME: &str = "api.example.test";
 
 /// An nginx that serves TLS as [`NAME`], with a certificate that nobody trusts.
-struct Https {
+pub(crate) struct Https {
     nginx: Nginx,
-    port: u16,
+    pub(crate) port: u16,
     _keys: TempDir,
 }
 
 impl Https {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let keys = tempfile::tempdir().expect("temporary directory");
         let path = |name: &str| keys.path().join(name).display().to_string();
         let (certificate, key) = (path("cert.pem"), path("key.pem"));
@@ -52,7 +52,7 @@ impl Https {
         Self { nginx, port, _keys: keys }
     }
 
-    fn curl(&self, options: &[&str], path: &str) {
+    pub(crate) fn curl(&self, options: &[&str], path: &str) {
         let resolve = format!("{NAME}:{}:127.0.0.1", self.port);
         let url = format!("https://{NAME}:{}{path}", self.port);
         let base = ["-k", "--noproxy", "*", "--http1.1", "--resolve", resolve.as_str()];
@@ -60,7 +60,7 @@ impl Https {
     }
 
     /// Calls until the daemon shows one: its probes are where they must be.
-    fn await_probes(&self, feed: &mut Feed) {
+    pub(crate) fn await_probes(&self, feed: &mut Feed) {
         until("probes at the TLS library", || {
             self.curl(&[], "/echo/ready");
             feed.next_within(Duration::from_millis(200))
@@ -68,16 +68,16 @@ impl Https {
         while feed.next_within(Duration::from_millis(500)).is_some() {}
     }
 
-    fn calls(&self) -> String {
-        format!("tls and http and dst.port == {}", self.port)
+    pub(crate) fn calls(&self) -> String {
+        format!("tls and http and dst.port == {} and state == \"ended\"", self.port)
     }
 }
 
-fn path_of(entry: &Value) -> &str {
+pub(crate) fn path_of(entry: &Value) -> &str {
     entry["request"]["path"].as_str().unwrap_or_default()
 }
 
-fn body_of(entry: &Value) -> String {
+pub(crate) fn body_of(entry: &Value) -> String {
     use base64::Engine;
     let text = entry["response"]["content"]["text"].as_str().unwrap_or_default();
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");

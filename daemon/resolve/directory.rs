@@ -1,6 +1,7 @@
 //! The directory: sockets to processes to names, shared by the threads that fill and ask it.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use compact_str::CompactString;
@@ -201,6 +202,11 @@ impl Directory {
         {
             peer.name = name_of(process);
         }
+    }
+
+    /// The DNS name of an address at a moment; empty when none is known.
+    pub fn dns_name(&self, ip: IpAddr, at: Timestamp) -> CompactString {
+        self.names.of(ip, at)
     }
 
     /// Forgets sockets that ended long ago. Called now and then with the present time.

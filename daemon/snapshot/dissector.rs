@@ -1,8 +1,11 @@
 //! Items of capture files in, named entries out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use compact_str::CompactString;
 
 use crate::engine::limits::Limits;
 use crate::engine::model::{DropReason, Entry, NodeInfo, Record, Timestamp};
@@ -124,6 +127,11 @@ impl Dissector {
     /// What was lost so far: before the files were written, and here.
     pub fn losses(&self) -> &Losses {
         &self.collected.losses
+    }
+
+    /// What answers so far call an address; empty when they do not.
+    pub fn dns_name(&self, ip: IpAddr, at: Timestamp) -> CompactString {
+        self.directory.dns_name(ip, at)
     }
 
     /// The moment that is reached.

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::dissections::Dissections;
+use super::export::Lengths;
 use super::manifest::{Dissection, Snapshot, Stage};
 use super::{LibraryConfig, Request, SnapshotError};
 use crate::archive::{Archive, Segment};
@@ -24,6 +26,8 @@ use crate::store::{Reader, Store};
 const MAX_NAME: usize = 100;
 /// Longest note, bytes.
 const MAX_NOTE: usize = 4096;
+/// Peers that a snapshot may be limited to.
+const MAX_PEERS: usize = 64;
 /// Snapshots at once.
 const MAX_SNAPSHOTS: usize = 1000;
 /// Dissections of one snapshot.
@@ -44,6 +48,7 @@ pub struct Library {
     state: Mutex<State>,
     /// Creation is one at a time for the sum of sizes to hold; it takes milliseconds.
     creating: Mutex<()>,
+    pub(super) lengths: Lengths,
     pub(super) dissections: Dissections,
 }
 
@@ -85,6 +90,7 @@ impl Library {
             archive,
             state: Mutex::new(state),
             creating: Mutex::default(),
+            lengths: Lengths::default(),
         });
         super::dissections::start(&this)
             .map_err(|error| SnapshotError::Disk { path: this.config.path.clone(), error })?;
@@ -142,7 +148,7 @@ impl Library {
     /// Freezes a window of raw capture.
     pub fn create(&self, request: Request) -> Result<Snapshot, SnapshotError> {
         check_name(&request.name)?;
-        check_filter(&request.kfl)?;
+        let kfl = scope_of(&request.kfl, &request.peers)?;
         if request.note.len() > MAX_NOTE {
             return Err(invalid(format!("a note may have {MAX_NOTE} bytes")));
         }
@@ -173,7 +179,7 @@ impl Library {
         let snapshot = Snapshot {
             name: request.name,
             note: request.note,
-            kfl: request.kfl,
+            kfl,
             created: now,
             from,
             to: to.min(now),
@@ -452,8 +458,32 @@ pub(super) fn check_name(name: &str) -> Result<(), SnapshotError> {
     Ok(())
 }
 
-fn check_filter(kfl: &str) -> Result<(), SnapshotError> {
-    Filter::parse(kfl, &Context::new(clock::now())).map(drop).map_err(|error| invalid(error.to_string()))
+pub(super) fn filter_of(kfl: &str) -> Result<Filter, SnapshotError> {
+    Filter::parse(kfl, &Context::new(clock::now())).map_err(|error| invalid(error.to_string()))
+}
+
+/// Filter and peers as one filter.
+fn scope_of(kfl: &str, peers: &[String]) -> Result<String, SnapshotError> {
+    filter_of(kfl)?;
+    if peers.len() > MAX_PEERS {
+        return Err(invalid(format!("up to {MAX_PEERS} peers are taken; use kfl for more")));
+    }
+    let mut choices = Vec::with_capacity(peers.len());
+    for peer in peers {
+        // What could end the text of a filter is in no address and no name.
+        if peer.is_empty() || peer.contains(['"', '\\']) || peer.chars().any(char::is_control) {
+            return Err(invalid(format!("peer {peer:?} is neither an address nor a name")));
+        }
+        let field = if peer.parse::<IpAddr>().is_ok() { "ip" } else { "name" };
+        choices.push(format!("src.{field} == \"{peer}\" or dst.{field} == \"{peer}\""));
+    }
+    let whole = match (kfl.trim(), choices.join(" or ")) {
+        (kfl, peers) if peers.is_empty() => kfl.to_owned(),
+        ("", peers) => peers,
+        (kfl, peers) => format!("({kfl}) and ({peers})"),
+    };
+    filter_of(&whole)?;
+    Ok(whole)
 }
 
 /// Links segments; one that was given up a moment ago is left out.

@@ -15,10 +15,8 @@ use compact_str::CompactString;
 use super::dissections::{REST, STEP, WORK, moment};
 use super::library::Library;
 use super::{CaptureFile, Dissector, SnapshotError};
-use crate::engine::kfl::{Context, Filter};
 use crate::engine::model::{CaptureSource, Entry, NodeInfo, Timestamp};
 use crate::engine::shard::ShardContext;
-use crate::runtime::clock;
 use crate::store::{Reader, Search};
 
 /// Read before and after the window: longer than a request waits for its response.
@@ -130,9 +128,7 @@ impl<'a> Look<'a> {
 
     /// Notes which calls of these moments are stored.
     fn learn(&mut self, from: Timestamp, to: Timestamp) -> Result<(), SnapshotError> {
-        let all = Filter::parse("", &Context::new(clock::now()))
-            .map_err(|error| super::library::invalid(error.to_string()))?;
-        let mut search = Search::new(all);
+        let mut search = Search::new(super::library::filter_of("")?);
         (search.from, search.to, search.whole) = (from, to, false);
         let keys = |entries: Vec<Arc<Entry>>| -> Vec<u64> {
             entries.iter().map(|entry| key_of(entry, half_of(entry))).collect()

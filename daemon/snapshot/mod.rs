@@ -5,6 +5,7 @@
 //! Invariants: after a crash a snapshot is whole or gone; entries are what they would have been live,
 //! because the same router, shards and directory make them, and because segments hold what the host knew.
 
+mod about;
 mod capture_file;
 mod dissections;
 mod dissector;
@@ -13,6 +14,7 @@ mod import;
 mod library;
 mod look_back;
 mod manifest;
+mod named;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ use crate::engine::limits::Limits;
 use crate::engine::model::Timestamp;
 use crate::store::StoreError;
 
+pub use self::about::{About, Scope};
 pub use self::capture_file::{CaptureFile, FileError};
 pub use self::dissector::{Dissector, Losses};
 pub use self::export::{Export, Format, Wanted};
@@ -52,6 +55,8 @@ pub struct Request {
     pub note: String,
     /// Which calls it is about.
     pub kfl: String,
+    /// Only calls that one of these made or got: addresses or names.
+    pub peers: Vec<String>,
     /// Beginning of the window; everything that is kept without this and `duration`.
     pub from: Option<Timestamp>,
     /// End of the window; now without.

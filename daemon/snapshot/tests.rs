@@ -97,7 +97,7 @@ fn completed(library: &Library, snapshot: &str) -> Dissection {
 }
 
 fn all(format: Format) -> Wanted {
-    Wanted { format, from: None, to: None, filter: None }
+    Wanted { format, from: None, to: None, filter: None, about: None }
 }
 
 fn names(path: &Path) -> Vec<String> {

@@ -16,9 +16,16 @@ use tokio_tungstenite::tungstenite::{
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    head: String,
 }
 
 impl Reply {
+    /// The value of a header, if there is one.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&self.body)))
@@ -93,7 +100,7 @@ fn parse(answer: &[u8]) -> Reply {
     } else {
         raw.to_vec()
     };
-    Reply { status, body }
+    Reply { status, body, head }
 }
 
 fn dechunk(mut raw: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod machine;
 pub(crate) mod netns;
 pub(crate) mod peers;
+pub(crate) mod tls;
 pub(crate) mod wait;
 
 pub(crate) use client::Feed;

@@ -134,7 +134,7 @@ pub(super) async fn one(
 }
 
 /// `{node}/{stream}-{index}`.
-fn parse_id(text: &str) -> Result<EntryId, Fault> {
+pub(super) fn parse_id(text: &str) -> Result<EntryId, Fault> {
     let parsed = text.rsplit_once('/').and_then(|(node, rest)| {
         let (stream, index) = rest.rsplit_once('-')?;
         let index = index.parse().ok()?;

@@ -7,6 +7,7 @@ mod feed;
 mod map;
 mod mcp_snapshots;
 mod pages;
+mod pcap;
 mod query;
 mod raw;
 mod snapshots;
@@ -190,8 +191,8 @@ fn operator() -> Router<Arc<Api>> {
         .route("/mcp/dissection/disable", post(control::disable))
         .route("/api/v1/snapshots", post(snapshots::create))
         .route("/api/v1/snapshots/{name}", patch(snapshots::change).delete(snapshots::delete))
-        .route("/api/v1/snapshots/{name}/pcap", get(snapshots::pcap))
-        .route("/api/v1/pcap", get(snapshots::raw_pcap))
+        .route("/api/v1/snapshots/{name}/pcap", get(pcap::of_snapshot))
+        .route("/api/v1/pcap", get(pcap::raw))
         .route("/api/v1/snapshots/{name}/dissections", post(snapshots::dissect))
         .route("/api/v1/snapshots/{name}/dissections/{dissection}", delete(snapshots::delete_dissection))
         .route("/api/v1/snapshots/{name}/dissections/{dissection}/stop", post(snapshots::stop_dissection))
@@ -199,7 +200,7 @@ fn operator() -> Router<Arc<Api>> {
         .route("/api/v1/snapshots/import", post(snapshots::import).layer(DefaultBodyLimit::disable()))
         .route("/mcp/snapshots", post(mcp_snapshots::create))
         .route("/mcp/snapshots/{name}", delete(mcp_snapshots::delete))
-        .route("/mcp/snapshots/{name}/pcap", get(snapshots::pcap))
+        .route("/mcp/snapshots/{name}/pcap", get(pcap::of_snapshot))
         .route("/mcp/dissections", post(mcp_snapshots::dissect))
         .route("/mcp/dissections/{snapshot}/{name}", delete(mcp_snapshots::delete_dissection))
         .route("/mcp/dissections/{snapshot}/{name}/stop", post(mcp_snapshots::stop))

@@ -1,14 +1,14 @@
-//! Snapshots, their dissections, export and import: Remora's own routes.
+//! Snapshots, their dissections and import: Remora's own routes.
 
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -19,13 +19,10 @@ use crate::api::fault::Fault;
 use crate::api::schema::{DissectionInfo, Envelope, SnapshotInfo, SnapshotList};
 use crate::engine::model::Timestamp;
 use crate::runtime::clock;
-use crate::snapshot::{
-    self as export, CaptureFile, Dissection, Export, Format, Library, Origin, Request, Snapshot,
-    SnapshotError,
-};
+use crate::snapshot::{CaptureFile, Dissection, Library, Origin, Request, Snapshot, SnapshotError};
 use crate::store::Reader;
 
-/// Pieces of an export or import that wait for the other side.
+/// Pieces of an import that wait for the other side.
 const PIECES: usize = 4;
 
 /// The library, and how its entries become a history.
@@ -91,6 +88,8 @@ pub(super) struct Wanted {
     from: Option<String>,
     to: Option<String>,
     duration: Option<String>,
+    #[serde(default)]
+    peers: Vec<String>,
 }
 
 impl Wanted {
@@ -100,6 +99,7 @@ impl Wanted {
             name: self.name,
             note: self.note,
             kfl: self.kfl,
+            peers: self.peers,
             from: moment("from", self.from)?,
             to: moment("to", self.to)?,
             duration: self.duration.map(|text| window::span("duration", &text)).transpose()?,
@@ -204,100 +204,6 @@ pub(super) async fn delete_dissection(
     let library = api.library()?;
     blocking(move || library.delete_dissection(&name, &dissection)).await??;
     Ok(enveloped(true))
-}
-
-/// Which part of a snapshot is wanted as a file.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct ExportQuery {
-    format: Option<String>,
-    #[serde(alias = "start_time")]
-    from: Option<String>,
-    #[serde(alias = "end_time")]
-    to: Option<String>,
-    kfl: Option<String>,
-}
-
-impl ExportQuery {
-    fn wanted(self, api: &Api) -> Result<export::Wanted, Fault> {
-        let format = match self.format.as_deref() {
-            None | Some("pcapng") => Format::Pcapng,
-            Some("pcap") => Format::Pcap,
-            Some(other) => {
-                let text = format!("format {other:?} is unknown; there are pcapng and pcap");
-                return Err(Fault::bad_request(text));
-            }
-        };
-        let moment = |name, text: Option<String>| text.map(|text| window::moment(name, &text)).transpose();
-        let filter = self.kfl.filter(|text| !text.trim().is_empty()).map(|text| api.parse(&text)).transpose();
-        Ok(export::Wanted {
-            format,
-            from: moment("from", self.from)?,
-            to: moment("to", self.to)?,
-            filter: filter.map_err(|error| Fault::bad_request(error.to_string()))?,
-        })
-    }
-}
-
-/// The answer that a file is.
-fn file(export: Export, format: Format, name: &str) -> Response {
-    let (kind, extension) = match format {
-        Format::Pcapng => ("application/x-pcapng", "pcapng"),
-        Format::Pcap => ("application/vnd.tcpdump.pcap", "pcap"),
-    };
-    let disposition = format!("attachment; filename=\"{name}.{extension}\"");
-    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-    (headers, pieces(export)).into_response()
-}
-
-/// Packets of raw capture as it is now.
-pub(super) async fn raw_pcap(
-    State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    query: Result<Query<ExportQuery>, QueryRejection>,
-) -> Result<Response, Fault> {
-    let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let wanted = query.wanted(&api)?;
-    let (library, format) = (api.library()?, wanted.format);
-    tracing::info!(by = caller.name, "raw capture is exported");
-    let export = blocking(move || library.export_raw(&wanted)).await??;
-    Ok(file(export, format, "remora"))
-}
-
-pub(super) async fn pcap(
-    State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    query: Result<Query<ExportQuery>, QueryRejection>,
-) -> Result<Response, Fault> {
-    let Query(query) = query.map_err(|rejection| Fault::bad_request(rejection.body_text()))?;
-    let wanted = query.wanted(&api)?;
-    let (library, format) = (api.library()?, wanted.format);
-    tracing::info!(by = caller.name, name, "a snapshot is exported");
-    let shown = name.clone();
-    let export = blocking(move || library.export(&name, &wanted)).await??;
-    Ok(file(export, format, &shown))
-}
-
-/// The file, made on a thread for such work as fast as the caller takes it.
-fn pieces(mut export: Export) -> Body {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes, SnapshotError>>(PIECES);
-    let _detached = tokio::task::spawn_blocking(move || {
-        loop {
-            let piece = match export.next_piece() {
-                Ok(Some(piece)) => Ok(Bytes::from(piece)),
-                Ok(None) => return,
-                // The answer breaks off, so that nobody takes it for whole.
-                Err(error) => Err(error),
-            };
-            let is_last = piece.is_err();
-            if sender.blocking_send(piece).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    Body::from_stream(stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    }))
 }
 
 /// What an import is called.

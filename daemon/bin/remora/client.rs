@@ -49,6 +49,14 @@ pub(crate) struct Client {
     token: Option<String>,
 }
 
+/// What came of a file so far.
+#[derive(Debug, Default)]
+pub(crate) struct Got {
+    /// Bytes.
+    pub(crate) length: u64,
+    tag: Option<String>,
+}
+
 impl Client {
     pub(crate) fn new(connection: &Connection) -> Result<Self, Failure> {
         let target = match &connection.address {
@@ -107,16 +115,37 @@ impl Client {
 
     /// Writes an answer to a file as it comes, however long it is. Returns its length.
     pub(crate) async fn download(&self, path: &str, to: &mut dyn std::io::Write) -> Result<u64, Failure> {
-        let mut response = self.send("GET", path, Full::new(Bytes::new())).await?;
-        let mut len = 0;
+        let mut got = Got::default();
+        self.download_rest(path, &mut got, to).await?;
+        Ok(got.length)
+    }
+
+    /// Writes what is missing of a file to `to` as it comes and counts it in `got`. An error of kind `Io`
+    /// after the first bytes may be followed by another attempt.
+    pub(crate) async fn download_rest(
+        &self,
+        path: &str,
+        got: &mut Got,
+        to: &mut dyn std::io::Write,
+    ) -> Result<(), Failure> {
+        let range = (got.length > 0).then(|| format!("bytes={}-", got.length));
+        let headers = [("range", range.as_deref()), ("if-range", range.as_ref().and(got.tag.as_deref()))];
+        let mut response = self.send_with("GET", path, &headers, Full::new(Bytes::new())).await?;
+        let tag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        if got.length > 0 && response.status() != http::StatusCode::PARTIAL_CONTENT {
+            return Err(Failure::Answer(
+                "the file has changed since its beginning came; export it anew".to_owned(),
+            ));
+        }
+        got.tag = tag;
         while let Some(frame) = response.body_mut().frame().await {
             let frame = frame.map_err(|error| Failure::Io(std::io::Error::other(error)))?;
             if let Ok(data) = frame.into_data() {
                 to.write_all(&data)?;
-                len += data.len() as u64;
+                got.length += data.len() as u64;
             }
         }
-        Ok(len)
+        Ok(())
     }
 
     /// Sends a file as it is read and returns the `data` of the answer.
@@ -148,7 +177,26 @@ impl Client {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.send_with(method, path, &[], body).await
+    }
+
+    async fn send_with<B>(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, Option<&str>)],
+        body: B,
+    ) -> Result<Response<Incoming>, Failure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let mut request = Request::builder().method(method).uri(path).header("host", self.host());
+        for (name, value) in headers {
+            if let Some(value) = value {
+                request = request.header(*name, *value);
+            }
+        }
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

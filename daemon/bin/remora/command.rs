@@ -240,6 +240,9 @@ pub(crate) struct StatsOptions {
     /// Only calls before this
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// How many groups; the rest is counted together
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     pub(crate) limit: u64,
@@ -256,6 +259,9 @@ pub(crate) struct MapOptions {
     /// Only calls before this
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
+    /// Those of a snapshot, or of SNAPSHOT/DISSECTION
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     /// How many pairs, busiest first
     #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
     pub(crate) limit: u64,
@@ -358,9 +364,12 @@ pub(crate) struct CreateOptions {
     /// End; now without
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
-    /// Which calls it is about: its dissections hold no others
+    /// Which calls it is about: its dissections hold no others, its exports only their connections
     #[arg(long, value_name = "KFL")]
     pub(crate) kfl: Option<String>,
+    /// Only calls that this address or name made or got; may be given several times
+    #[arg(long = "peer", value_name = "PEER")]
+    pub(crate) peers: Vec<String>,
     /// For people
     #[arg(long)]
     pub(crate) note: Option<String>,
@@ -376,8 +385,14 @@ pub(crate) struct ExportOptions {
     #[arg(long, default_value = "pcapng", value_parser = ["pcapng", "pcap"])]
     pub(crate) format: String,
     /// Only connections with a call that matches
-    #[arg(long, value_name = "KFL")]
+    #[arg(long, value_name = "KFL", conflicts_with = "entry")]
     pub(crate) kfl: Option<String>,
+    /// Only what the entry of this id belongs to
+    #[arg(long, value_name = "ID")]
+    pub(crate) entry: Option<String>,
+    /// With --entry: the packets of the call, of its connection, or of all from its client to its server
+    #[arg(long, requires = "entry", value_parser = ["call", "connection", "flow"])]
+    pub(crate) scope: Option<String>,
     /// Only packets from here on: 15m (ago), 2026-03-14T22:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,

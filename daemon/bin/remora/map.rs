@@ -19,7 +19,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let filter = options.filter.as_deref().unwrap_or("");
     let mut path = format!("/api/v1/map?limit={}&kfl={}", options.limit, encode(filter));
-    for (name, value) in [("from", &options.from), ("to", &options.to)] {
+    for (name, value) in [("from", &options.from), ("to", &options.to), ("snapshot", &options.snapshot)] {
         if let Some(value) = value {
             path.extend(["&", name, "=", &encode(value)]);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use remora::api::schema::{DissectionInfo, SnapshotInfo, SnapshotList};
 use serde_json::{Value as Json, json};
 
-use crate::client::{Client, encode};
+use crate::client::{Client, Got, encode};
 use crate::command::{ExportOptions, SnapshotCommand};
 use crate::failure::Failure;
 use crate::paint::{Paint, bytes, safe};
@@ -16,6 +16,12 @@ const ROUTE: &str = "/api/v1/snapshots";
 
 /// Between two looks at a dissection that is waited for.
 const STEP: Duration = Duration::from_millis(250);
+
+/// Attempts in a row that get nothing of a file.
+const TRIES: u32 = 5;
+
+/// Between two attempts.
+const RETRY: Duration = Duration::from_secs(1);
 
 fn path_of(name: &str) -> String {
     format!("{ROUTE}/{}", encode(name).replace('/', "%2F"))
@@ -33,6 +39,7 @@ pub(crate) async fn run(
                 "name": options.name,
                 "note": options.note.unwrap_or_default(),
                 "kfl": options.kfl.unwrap_or_default(),
+                "peers": options.peers,
                 "from": options.from,
                 "to": options.to,
                 "duration": options.duration,
@@ -85,7 +92,14 @@ async fn wait(client: &Client, name: &str, begun: DissectionInfo) -> Result<Diss
 
 async fn export(client: &Client, options: &ExportOptions) -> Result<(), Failure> {
     let mut route = format!("{}/pcap?format={}", path_of(&options.name), options.format);
-    for (key, value) in [("from", &options.from), ("to", &options.to), ("kfl", &options.kfl)] {
+    let given = [
+        ("from", &options.from),
+        ("to", &options.to),
+        ("kfl", &options.kfl),
+        ("entry", &options.entry),
+        ("scope", &options.scope),
+    ];
+    for (key, value) in given {
         if let Some(value) = value {
             route.extend(["&", key, "=", &encode(value)]);
         }
@@ -97,7 +111,7 @@ async fn export(client: &Client, options: &ExportOptions) -> Result<(), Failure>
     let mut unfinished = options.file.clone().into_os_string();
     unfinished.push(".part");
     let mut file = std::fs::File::create(&unfinished)?;
-    let done = client.download(&route, &mut file).await;
+    let done = download(client, &route, &mut file).await;
     let done = done.and_then(|len| Ok(file.flush().map(|()| len)?));
     match done {
         Ok(len) => {
@@ -108,6 +122,23 @@ async fn export(client: &Client, options: &ExportOptions) -> Result<(), Failure>
         Err(failure) => {
             let _gone = std::fs::remove_file(&unfinished);
             Err(failure)
+        }
+    }
+}
+
+/// Downloads a file; when the connection breaks, the rest of it.
+async fn download(client: &Client, route: &str, to: &mut std::fs::File) -> Result<u64, Failure> {
+    let mut got = Got::default();
+    let mut tries = 0;
+    loop {
+        let before = got.length;
+        match client.download_rest(route, &mut got, to).await {
+            Err(Failure::Io(error)) if got.length > 0 && tries < TRIES => {
+                tries = if got.length > before { 0 } else { tries + 1 };
+                eprintln!("the connection broke after {}: {error}; going on", bytes(got.length));
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done.map(|()| got.length),
         }
     }
 }

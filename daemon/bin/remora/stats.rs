@@ -25,6 +25,7 @@ pub(crate) async fn run(
         ("interval", options.interval.as_deref()),
         ("from", options.from.as_deref()),
         ("to", options.to.as_deref()),
+        ("snapshot", options.snapshot.as_deref()),
     ] {
         if let Some(value) = value {
             path.extend(["&", name, "=", &encode(value)]);

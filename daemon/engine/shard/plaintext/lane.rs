@@ -69,6 +69,19 @@ impl Lane {
         self.origin == Some(Origin::Start)
     }
 
+    /// Whether nothing was taken.
+    pub(super) fn is_new(&self) -> bool {
+        self.origin.is_none()
+    }
+
+    /// The end whose positions alone count, if probes joined after the first byte.
+    pub(super) fn joined(&self) -> Option<u8> {
+        match self.origin {
+            Some(Origin::Joined(vantage)) => Some(vantage),
+            _ => None,
+        }
+    }
+
     /// Takes a piece. `fillable`: the other end may still show what is missing before it.
     pub(super) fn take(&mut self, piece: Piece, fillable: bool, out: &mut Vec<Ready>) -> Taken {
         let origin = *self.origin.get_or_insert_with(|| {

@@ -116,6 +116,12 @@ impl Plaintext {
         around: &Surroundings<'_>,
         ready: &mut Vec<Ready>,
     ) -> Taken {
+        // Where only one end counts, it is the same one in both directions: each end's times say what of
+        // its own came first, and nothing about the other end's, where a write may return after its answer.
+        let other = self.lanes[direction.flipped().index()].joined();
+        if self.lanes[direction.index()].is_new() && other.is_some_and(|end| end != piece.vantage) {
+            return Taken::Known;
+        }
         let fillable = around.both_ends && !self.finished;
         self.lanes[direction.index()].take(piece, fillable, ready)
     }

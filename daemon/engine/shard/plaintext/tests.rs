@@ -291,6 +291,33 @@ fn a_connection_that_existed_before_capture_is_joined_in_its_middle() {
 }
 
 #[test]
+fn of_two_ends_that_were_joined_late_one_counts_in_both_directions() {
+    for server_first in [false, true] {
+        let mut rig = Rig::new();
+        let mut talk = Talk::local(C, S, 1);
+        rig.packets(talk.say(true, &segments(TLS13)[8].1));
+        let late = |handle, cookie| Tls { from_start: false, ..Tls::new(handle, cookie) };
+        let (mut client, mut server) = (late(0xa0, 1), late(0xb0, 2));
+        // Reads that waited when the probes came are not seen. The client's write returns after the answer.
+        let mut first = [client.writes(ms(2), ASK), server.writes(ms(1), ANSWER)];
+        if server_first {
+            first.reverse();
+        }
+        first.into_iter().for_each(|event| rig.tls(event));
+        for n in 1..6 {
+            let ask = format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n");
+            rig.serve(&mut server, ask.as_bytes(), ANSWER, ms(10 * n));
+            rig.call(&mut client, ask.as_bytes(), ANSWER, ms(10 * n + 5));
+        }
+        rig.packets(talk.close());
+        rig.advance(ms(30_000));
+        let whole = rig.seen.entries.iter().filter(|entry| entry.status == 200 && entry.error.is_none());
+        let whole: Vec<&str> = whole.map(|entry| entry.summary.as_str()).collect();
+        assert_eq!(whole[whole.len() - 3..], ["/3", "/4", "/5"], "{:#?}", rig.seen.entries);
+    }
+}
+
+#[test]
 fn plaintext_tells_who_is_the_client_where_the_handshake_was_not_seen() {
     let mut rig = Rig::new();
     // By its ports the server looks like a client.

@@ -1,0 +1,195 @@
+//! Issue 6, point 8: TLS probes harm no workload, whatever happens to the daemon and to its probes.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::Daemon;
+use crate::support::tls::{Keys, Program, Server};
+use crate::tls::{body_of, path_of};
+use crate::tls_stacks::{attached, nginx, settled};
+
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Load on an HTTPS server until the test ends it, of a program that counts what fails.
+struct Load {
+    wrk: Option<Child>,
+}
+
+impl Load {
+    fn start(port: u16) -> Self {
+        let wrk = Command::new("wrk")
+            .args(["-t1", "-c8", "-d100s", "--timeout", "15s"])
+            .arg(format!("https://127.0.0.1:{port}/load"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start wrk (package wrk)");
+        Self { wrk: Some(wrk) }
+    }
+
+    /// Ends it; what failed is in what wrk says.
+    fn assert_nothing_failed(mut self) {
+        let mut wrk = self.wrk.take().expect("runs");
+        assert!(wrk.try_wait().expect("wait").is_none(), "the load ended before the daemon did");
+        // As if at the end of its time.
+        Command::new("kill").args(["-INT", &wrk.id().to_string()]).status().expect("kill");
+        let output = wrk.wait_with_output().expect("wrk");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(" requests in "), "{said}");
+        // Lines that wrk only has when something failed.
+        assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+        eprintln!("{said}");
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(wrk) = &mut self.wrk {
+            wrk.kill().ok();
+            wrk.wait().ok();
+        }
+    }
+}
+
+/// The daemon starts, reads and ends under load, first killed, then stopped.
+fn assert_unharmed(server: &Server) {
+    let load = Load::start(server.port);
+    for killed in [true, false] {
+        let daemon = Daemon::start();
+        attached(&daemon, server.pid());
+        let mut feed = daemon.feed(&format!("tls and http and dst.port == {}", server.port));
+        let entry = feed.next();
+        assert_eq!(
+            (path_of(&entry), entry["dst"]["processId"].as_u64()),
+            ("/load", Some(server.pid().into()))
+        );
+        drop(feed);
+        if killed {
+            daemon.kill();
+        } else {
+            assert!(daemon.stop().success());
+        }
+    }
+    load.assert_nothing_failed();
+}
+
+#[test]
+fn root_no_request_to_nginx_fails_when_the_daemon_ends() {
+    let keys = Keys::new();
+    assert_unharmed(&nginx(&keys));
+}
+
+#[test]
+fn root_no_request_to_go_fails_when_the_daemon_ends() {
+    let keys = Keys::new();
+    assert_unharmed(&Program::go(&keys, &[]).serve(&keys));
+}
+
+#[test]
+fn root_no_request_to_node_fails_when_the_daemon_ends() {
+    let keys = Keys::new();
+    assert_unharmed(&Program::node().serve(&keys));
+}
+
+#[test]
+fn root_each_call_of_a_keep_alive_load_is_an_entry() {
+    const CALLS: usize = 2000;
+    let keys = Keys::new();
+    let server = nginx(&keys);
+    let daemon = Daemon::start();
+    settled(&daemon);
+    attached(&daemon, server.pid());
+    let filter = format!("tls and http and dst.port == {} and state == \"ended\"", server.port);
+    let mut feed = daemon.feed(&filter);
+    let output = Command::new("ab")
+        .args(["-q", "-k", "-n", &CALLS.to_string(), "-c", "20"])
+        .arg(format!("https://127.0.0.1:{}/ab", server.port))
+        .output()
+        .expect("run ab (package apache2-utils)");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&format!("Complete requests:      {CALLS}")), "{said}");
+    for entry in feed.take(CALLS) {
+        let answer = format!("GET /ab from {}: ", entry["src"]["port"].as_str().expect("a port"));
+        assert_eq!((path_of(&entry), body_of(&entry)), ("/ab", answer));
+        assert_eq!((&entry["response"]["status"], &entry["error"]), (&203.into(), &Value::Null));
+        assert_eq!((&entry["src"]["processName"], &entry["tls"]), (&"ab".into(), &true.into()));
+    }
+    assert!(feed.is_quiet(QUIET), "more calls than were made");
+}
+
+/// Serves with a binary that no path leads to any more.
+const GONE: &str = "set -e; mount -t tmpfs none /mnt; cp gopeer /mnt/; \
+                    (until [ \"$(readlink /proc/$$/exe)\" = /mnt/gopeer ]; do :; done; umount -l /mnt) & \
+                    exec /mnt/gopeer serve";
+
+/// Has half a library in memory, executable, and a whole one that it serves with.
+const BROKEN: &str = r#"
+import mmap, runpy, ssl, sys
+whole = next(line.split()[-1] for line in open("/proc/self/maps") if "libssl.so" in line)
+with open("libssl.so.3", "wb") as file, open(whole, "rb") as good:
+    file.write(good.read()[: 300 * 1024])
+with open("libssl.so.3", "rb") as file:
+    broken = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"#;
+
+#[test]
+fn root_files_that_cannot_be_attached_to_harm_nobody() {
+    let keys = Keys::new();
+    let go = Program::go(&keys, &[]);
+    let mut gone = Command::new("unshare");
+    gone.args(["-m", "sh", "-c", GONE]).current_dir(keys.path());
+    let gone = Server::start(gone);
+    let mut broken = Command::new("/usr/bin/python3");
+    broken.args([
+        "-c",
+        BROKEN,
+        &crate::support::tls::source("tests/tls_peers/threads.py").display().to_string(),
+    ]);
+    broken.arg("serve").current_dir(keys.path());
+    let broken = Server::start(broken);
+    let whole = Program::python().serve(&keys);
+    let servers = [&gone, &broken, &whole];
+    // Connections from before, which must go on.
+    let mut clients = servers.map(|server| go.ask(&keys, server.port));
+    let mut call = |path: &str| {
+        for client in &mut clients {
+            let said = client.tell(&format!("1 {path} x"));
+            assert!(said.starts_with(&format!("203 POST {path} from ")), "{said}");
+        }
+    };
+    call("/before");
+    let daemon = Daemon::start();
+    settled(&daemon);
+    let doctor = daemon.data("/api/v1/doctor/tls");
+    let of = |server: &Server| {
+        let found = doctor["processes"].as_array().expect("processes").iter();
+        found.clone().find(|process| process["pid"] == server.pid()).cloned().unwrap_or_default()
+    };
+    let own = keys.text("libssl.so.3");
+    let is_read = |used: &&Value| used["attached"] == true;
+    let read: Vec<Value> = of(&broken)["libraries"]
+        .as_array()
+        .map(|used| used.iter().filter(is_read).cloned().collect())
+        .unwrap_or_default();
+    assert!(read.len() == 1 && read[0]["path"] != own.as_str(), "{read:#?}");
+    let process = of(&gone);
+    let says_why =
+        |used: &Value| is_read(&used) || used["reason"].as_str().is_some_and(|why| !why.is_empty());
+    let used = process["libraries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_explained = process["reason"].as_str().is_some_and(|why| !why.is_empty());
+    assert!(is_explained || (!used.is_empty() && used.iter().all(says_why)), "{process:#}");
+    // The others are read, in the process with the broken library as well.
+    for server in [&broken, &whole] {
+        let mut feed = daemon.feed(&format!("tls and http and dst.port == {}", server.port));
+        let mut client = go.ask(&keys, server.port);
+        attached(&daemon, client.pid());
+        let said = client.tell("1 /with x");
+        let entry = feed.next();
+        assert_eq!((path_of(&entry), format!("203 {}", body_of(&entry))), ("/with", said));
+    }
+    call("/with");
+    assert!(daemon.stop().success());
+    call("/after");
+}
