@@ -51,7 +51,9 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         for transaction in out.drain(..) {
-            assert!(transaction.error.is_some() || !transaction.request.is_null());
+            // One-sided calls exist: messages of WebSocket, which detection knows too.
+            let seen = !transaction.request.is_null() || !transaction.response.is_null();
+            assert!(seen || transaction.error.is_some());
         }
     }
     session.close(End::Closed, Timestamp(now), &limits, &mut out);
