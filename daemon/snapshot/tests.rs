@@ -113,7 +113,7 @@ fn names(path: &Path) -> Vec<String> {
 fn a_snapshot_outlives_what_raw_capture_gives_up() {
     let mut host = Host::new();
     let library = host.library();
-    assert!(matches!(library.create(request("empty")), Err(SnapshotError::Invalid { .. })));
+    assert!(matches!(library.create(request("empty")), Err(SnapshotError::Empty)));
     host.capture();
     let made = library.create(request("one")).unwrap();
     assert_eq!((made.packets, made.segments.len()), (10, 1));
