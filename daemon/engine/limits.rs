@@ -110,6 +110,9 @@ pub mod http2 {
     /// Ended streams remembered per connection, so that frames under way when a stream was reset are
     /// told from streams whose start was missed.
     pub const ENDED_STREAMS: usize = 1024;
+    /// Streams per connection that are followed as connections of another protocol (RFC 8441); each may
+    /// hold two messages of `max_body` bytes. Browsers open a handful.
+    pub const TUNNELS: usize = 32;
     /// A wait for flow control that is shorter is an ordinary round trip and no event.
     pub const SHORTEST_STALL: Duration = Duration::from_millis(1);
 }

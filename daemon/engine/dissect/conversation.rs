@@ -259,6 +259,8 @@ pub(crate) fn assert_same_or_declared(found: &[Transaction], whole: &[Transactio
                     | EntryEvent::GapInResponse { .. }
                     | EntryEvent::UnknownHeaders { .. }
                     | EntryEvent::MidStream
+                    // Of a WebSocket: bytes that refer to lost ones are counted and shown as `?`.
+                    | EntryEvent::ContentNotDecoded { .. }
             )
         });
         let declared = gap || transaction.error.is_some();

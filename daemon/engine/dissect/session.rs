@@ -69,6 +69,13 @@ impl Session {
         }
     }
 
+    /// A session for what rides on a part of a connection after an upgrade, such as a stream of HTTP/2, from its
+    /// first byte on; the port of the connection says nothing about it.
+    pub fn upgraded(upgrade: Upgrade) -> Self {
+        let carrier = upgrade.carrier;
+        Self { upgrade: Some(Box::new(upgrade)), ..Self::new(carrier, 0, true) }
+    }
+
     /// Takes what is new in one direction: bytes in order, a gap, or its end. `dir` is the direction as
     /// the caller believes it (see [`is_swapped`](Self::is_swapped)); finished transactions go to `out`.
     pub fn feed(

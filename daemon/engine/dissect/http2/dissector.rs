@@ -67,7 +67,7 @@ impl Http2 {
                 let piece = &rest[..rest.len().min(frame.left() as usize)];
                 if frame.header.kind == kind::DATA {
                     let (id, data) = (frame.header.stream, frame.take_data(piece));
-                    self.streams.data(moment, id, data);
+                    self.streams.data(moment, id, data, out.transactions);
                 } else {
                     frame.take(piece, limits);
                 }
@@ -204,7 +204,7 @@ impl Http2 {
                 frame.cut = true;
                 frame.missing += bytes;
                 match frame.header.kind {
-                    kind::DATA => self.streams.miss(moment, id, bytes),
+                    kind::DATA => self.streams.miss(moment, id, bytes, out.transactions),
                     kind::SETTINGS | kind::WINDOW_UPDATE => self.streams.windows.certain = false,
                     _ => {}
                 }
@@ -214,7 +214,8 @@ impl Http2 {
                 if let State::Payload(frame) = state
                     && frame.header.kind == kind::DATA
                 {
-                    self.streams.miss(moment, frame.header.stream, u64::from(frame.left()));
+                    let (id, left) = (frame.header.stream, u64::from(frame.left()));
+                    self.streams.miss(moment, id, left, out.transactions);
                 }
                 lane.resync();
                 self.streams.lose(moment.direction, bytes);
@@ -269,7 +270,8 @@ impl Dissector for Http2 {
         self.streams.expire(now, out.limits, out.transactions);
     }
 
-    fn close(&mut self, end: End, _at: Timestamp, out: &mut Output<'_>) {
+    fn close(&mut self, end: End, at: Timestamp, out: &mut Output<'_>) {
+        self.streams.tunnels.close_all(end, at, out.limits, out.transactions);
         let (kind, why) = match end {
             End::Closed => (ErrorKind::Connection, "closed before the response was complete"),
             End::Reset(Direction::ToServer) => (ErrorKind::Connection, "reset by the client"),

@@ -13,6 +13,7 @@ mod lane;
 mod search;
 mod stream;
 mod streams;
+mod tunnels;
 mod window;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use compact_str::{CompactString, format_compact};
 
 use super::block::Headers;
+use super::tunnels;
 use super::window::Stall;
 use crate::dissect::http::entry;
 use crate::dissect::http::message::Message;
@@ -181,6 +182,14 @@ impl Stream {
         }
         let half = self.half(direction);
         half.headers(headers, wire, times, limits);
+    }
+
+    /// The protocol that goes on here, if this is a CONNECT that was granted and names a known one.
+    pub(super) fn turned(&self) -> Option<&'static str> {
+        let [request, response] = &self.halves;
+        let (request, response) = (request.message.as_ref()?, response.message.as_ref()?);
+        let granted = request.method == "CONNECT" && (200..300).contains(&response.status);
+        tunnels::token(request.header(":protocol")).filter(|_| granted)
     }
 
     /// Nothing more comes in `direction`. `lost`: bytes lost in it with their framing so far.

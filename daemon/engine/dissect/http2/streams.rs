@@ -11,8 +11,9 @@ use compact_str::{CompactString, format_compact};
 use super::block::Headers;
 use super::frame::error_name;
 use super::stream::{Stream, reset_by};
-use super::window::Windows;
-use crate::dissect::{Transaction, Upgrade};
+use super::tunnels::Tunnels;
+use super::window::{Stall, Windows};
+use crate::dissect::{Carrier, End, Input, Transaction, Upgrade};
 use crate::limits::{self, Limits};
 use crate::model::{Direction, EntryError, EntryEvent, ErrorKind, Timestamp};
 
@@ -34,6 +35,8 @@ pub(super) struct Streams {
     /// Frames of streams whose start was not seen are to be expected.
     incomplete: bool,
     pub(super) windows: Windows,
+    /// Streams that became connections of another protocol.
+    pub(super) tunnels: Tunnels,
     /// Why the connection ends, if a side said so.
     goodbye: Option<CompactString>,
 }
@@ -59,6 +62,7 @@ impl Streams {
             joined: !from_start,
             incomplete: !from_start,
             windows: Windows::new(from_start),
+            tunnels: Tunnels::default(),
             goodbye: None,
         }
     }
@@ -99,6 +103,33 @@ impl Streams {
         while self.kept > limits.max_stream_bytes && self.open.len() > 1 {
             self.give_up_oldest("max_stream_bytes", limits, out);
         }
+        if direction == Direction::ToClient {
+            self.turn(id, limits, out);
+        }
+    }
+
+    /// A granted extended CONNECT (RFC 8441) is a call that ends with its head; what follows on its stream is
+    /// another protocol's.
+    fn turn(&mut self, id: u32, limits: &Limits, out: &mut Vec<Transaction>) {
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        let Some(token) = stream.turned() else { return };
+        if self.tunnels.is_full() {
+            stream.events.push(EntryEvent::LimitExceeded { limit: "tunnels".into() });
+            return;
+        }
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            stream.end(direction, self.lost[direction.index()]);
+        }
+        let before = out.len();
+        self.finish(id, limits, out);
+        let Some(call) = out.get(before) else { return };
+        let upgrade = Upgrade {
+            carrier: Carrier::Upgraded(token),
+            request: call.request.clone(),
+            response: call.response.clone(),
+            timing: call.timing,
+        };
+        self.tunnels.begin(id, upgrade);
     }
 
     /// The request that a server made up, on the stream that will answer it.
@@ -130,6 +161,10 @@ impl Streams {
         out: &mut Vec<Transaction>,
     ) {
         let Moment { direction, at, limits } = moment;
+        if self.tunnels.has(id) {
+            // It counts against the connection's window as any data does.
+            return self.windows.sent(direction, id, &mut Stall::default(), length, at);
+        }
         let known = self.open.contains_key(&id);
         if !known && (!self.incomplete || self.ended_set.contains(&id)) {
             return;
@@ -148,7 +183,10 @@ impl Streams {
     }
 
     /// Bytes of a body.
-    pub(super) fn data(&mut self, moment: Moment<'_>, id: u32, bytes: &[u8]) {
+    pub(super) fn data(&mut self, moment: Moment<'_>, id: u32, bytes: &[u8], out: &mut Vec<Transaction>) {
+        if self.tunnels.has(id) {
+            return self.tunnels.feed(moment, id, Input::Bytes(bytes), out);
+        }
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = moment.at;
         let half = stream.half(moment.direction);
@@ -163,7 +201,8 @@ impl Streams {
     }
 
     /// Bytes of a body that never came, in a frame whose end is known.
-    pub(super) fn miss(&mut self, moment: Moment<'_>, id: u32, bytes: u64) {
+    pub(super) fn miss(&mut self, moment: Moment<'_>, id: u32, bytes: u64, out: &mut Vec<Transaction>) {
+        self.tunnels.feed(moment, id, Input::Gap(bytes), out);
         if let Some(stream) = self.open.get_mut(&id) {
             stream.last = moment.at;
             stream.half(moment.direction).message(moment.at).miss(bytes);
@@ -172,6 +211,7 @@ impl Streams {
 
     /// A side ends its half of a stream.
     pub(super) fn end(&mut self, moment: Moment<'_>, id: u32, out: &mut Vec<Transaction>) {
+        self.tunnels.feed(moment, id, Input::Eof, out);
         let lost = self.lost[moment.direction.index()];
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = moment.at;
@@ -189,6 +229,7 @@ impl Streams {
 
     /// RST_STREAM.
     pub(super) fn reset(&mut self, moment: Moment<'_>, id: u32, code: u32, out: &mut Vec<Transaction>) {
+        self.tunnels.close(id, End::Reset(moment.direction), moment.at, moment.limits, out);
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = moment.at;
         if !stream.response().ended {
@@ -248,6 +289,7 @@ impl Streams {
         *lost = lost.saturating_add(bytes.max(1));
         self.incomplete = true;
         self.windows.certain = false;
+        self.tunnels.lose(direction, bytes);
     }
 
     /// When something is due.

@@ -26,7 +26,7 @@ fn recorded() -> PathBuf {
 
 fn scripts() -> Vec<(String, Script)> {
     let scripts = conversation::scripts(&recorded());
-    assert!(scripts.len() >= 6, "recordings are missing");
+    assert!(scripts.len() >= 7, "recordings are missing");
     scripts
 }
 
@@ -330,6 +330,54 @@ fn a_call_that_goes_on_is_shown_open_once_and_again_at_its_end() {
     let whole = rig.only();
     assert_eq!((whole.stage, body(&whole)), (Stage::Ended(1), b"partend".to_vec()));
     assert!(whole.events.is_empty());
+}
+
+/// An extended CONNECT (RFC 8441).
+fn connect(stream: u32) -> Vec<u8> {
+    let fields = [(":method", "CONNECT"), (":protocol", "WebSocket"), (":scheme", "http"), (":path", "/w")];
+    headers(stream, 0, &fields.map(|(name, value)| literal(name, value)).concat())
+}
+
+#[test]
+fn a_granted_extended_connect_goes_on_as_the_protocol_it_names() {
+    let mut rig = Rig::new();
+    rig.up(&connect(1));
+    rig.down(&headers(1, 0, OK));
+    assert_eq!((rig.out[0].method.as_str(), rig.out[0].status), ("CONNECT", 200));
+    rig.out.clear();
+    rig.down(&data(1, 0, b"\x81\x02hi"));
+    let said = rig.only();
+    assert_eq!((said.protocol.as_str(), said.summary.as_str()), ("ws", "/w"));
+    rig.down(&data(1, 0, b"\x81\x05hal"));
+    rig.down(&frame(3, 0, 1, &[0, 0, 0, 8]));
+    assert_eq!(message(&rig.only()), "reset by the server");
+    rig.down(&data(1, 0, b"\x81\x02no"));
+    assert!(rig.out.is_empty(), "after the reset");
+}
+
+#[test]
+fn a_refused_extended_connect_stays_a_call() {
+    let mut rig = Rig::new();
+    rig.up(&connect(1));
+    rig.down(&headers(1, END_STREAM, &literal(":status", "403")));
+    rig.up(&data(1, END_STREAM, b"\x81\x02hi"));
+    assert_eq!(rig.only().status, 403);
+}
+
+#[test]
+fn tunnels_beyond_the_limit_stay_calls_and_say_so() {
+    let mut rig = Rig::new();
+    let most = crate::limits::http2::TUNNELS as u32;
+    for stream in (0..=most).map(|number| 2 * number + 1) {
+        rig.up(&connect(stream));
+        rig.down(&headers(stream, 0, OK));
+    }
+    assert_eq!(rig.out.len() as u32, most);
+    rig.out.clear();
+    let last = 2 * most + 1;
+    rig.down(&data(last, END_STREAM, b"\x81\x02hi"));
+    rig.up(&data(last, END_STREAM, b""));
+    assert_eq!(rig.only().events, [EntryEvent::LimitExceeded { limit: "tunnels".into() }]);
 }
 
 #[test]
