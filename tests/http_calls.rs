@@ -235,11 +235,14 @@ fn root_requests_without_answer_are_entries_with_errors() {
     let mut feed = daemon.feed(&to_port(port));
     let request = b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n";
 
-    // Never answered.
+    // Never answered: shown while it waits, and again when it is given up.
     let mut waiting = TcpStream::connect(("127.0.0.1", port)).expect("connect");
     let (_held, _) = listener.accept().expect("accept");
     waiting.write_all(request).expect("write");
+    let open = feed.next();
+    assert_eq!((&open["state"], &open["error"]), (&"open".into(), &Value::Null));
     let entry = feed.next();
+    assert_eq!((&entry["id"], &entry["state"]), (&open["id"], &"ended".into()));
     assert_eq!(entry["error"]["type"], "timeout");
     assert_eq!(entry["response"], Value::Null);
 

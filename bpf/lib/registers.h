@@ -16,6 +16,7 @@ struct pt_regs {
 
 #define GO_ARG1(regs) ((regs)->ax)
 #define GO_ARG2(regs) ((regs)->bx)
+#define GO_ARG3(regs) ((regs)->cx)
 #define GO_GOROUTINE(regs) ((regs)->r14)
 
 #elif defined(__TARGET_ARCH_arm64)
@@ -29,6 +30,7 @@ struct pt_regs;
 
 #define GO_ARG1(ctx) (((struct user_pt_regs *)(ctx))->regs[0])
 #define GO_ARG2(ctx) (((struct user_pt_regs *)(ctx))->regs[1])
+#define GO_ARG3(ctx) (((struct user_pt_regs *)(ctx))->regs[2])
 #define GO_GOROUTINE(ctx) (((struct user_pt_regs *)(ctx))->regs[28])
 
 #endif

@@ -19,6 +19,8 @@ struct tls_session {
 	__u32 confidence;	/* how often the evidence was confirmed, bounded */
 	__u32 flags;		/* TLS_FROM_START */
 	__u32 family;
+	__u32 is_established;	/* its handshake was seen to succeed (Go) */
+	__u32 reserved;
 };
 
 /*

@@ -332,7 +332,7 @@ fn go_recipe(binary: &Binary, go: GoTls) -> Verdict {
             golang::READ => call(golang::READ, "go_read", "go_leave"),
             golang::WRITE => call(golang::WRITE, "go_write", "go_leave"),
             golang::CLOSE => entry(golang::CLOSE, "go_close"),
-            _ => entry(golang::HANDSHAKES[0], "go_opened"),
+            _ => call(golang::HANDSHAKES[0], "go_opened", "go_established"),
         };
         builder.add(function, &call, Convention::Go);
     }
