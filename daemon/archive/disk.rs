@@ -5,6 +5,12 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+/// Bytes after which the kernel is asked to begin writing: what is left when a segment is sealed takes
+/// little time, in which records wait.
+const WRITE_BEHIND: u64 = 4 << 20;
+
 /// A directory with at most one file that is written to.
 pub(super) trait Disk: Send {
     /// Names and lengths of all files.
@@ -32,17 +38,36 @@ pub(super) trait Disk: Send {
 pub(super) struct Folder {
     path: PathBuf,
     file: Option<File>,
+    /// Bytes of the file, and how many of them the kernel was asked to write.
+    written: u64,
+    asked: u64,
 }
 
 impl Folder {
     /// Makes the directory, for the daemon alone, if it is not there.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(Self { path: path.to_path_buf(), file: None })
+        Ok(Self { path: path.to_path_buf(), file: None, written: 0, asked: 0 })
     }
 
     fn file(&mut self) -> io::Result<&mut File> {
         self.file.as_mut().ok_or_else(|| io::Error::other("no segment is open"))
+    }
+
+    /// Begins writing what was appended, and lets go of what is on the disk: nobody reads it soon, and the
+    /// memory is better used by the host's workloads.
+    fn write_behind(&mut self) {
+        if self.written - self.asked < WRITE_BEHIND {
+            return;
+        }
+        // The part before has most likely been written by now.
+        let from = self.asked.saturating_sub(WRITE_BEHIND);
+        let range = (i64::try_from(from), i64::try_from(self.written - from));
+        if let (Some(file), (Ok(from), Ok(len))) = (&self.file, range) {
+            // Advice: what it fails at, syncing does and reports.
+            let _advised = posix_fadvise(file, from, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
+        self.asked = self.written;
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -67,11 +92,15 @@ impl Disk for Folder {
         let path = self.path.join(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         self.file = Some(file);
+        (self.written, self.asked) = (0, 0);
         Ok(())
     }
 
     fn append(&mut self, data: &[u8]) -> io::Result<()> {
-        self.file()?.write_all(data)
+        self.file()?.write_all(data)?;
+        self.written += data.len() as u64;
+        self.write_behind();
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -92,6 +121,7 @@ impl Disk for Folder {
         match &mut self.file {
             Some(file) => {
                 file.set_len(len)?;
+                (self.written, self.asked) = (len, self.asked.min(len));
                 file.seek(SeekFrom::Start(len)).map(drop)
             }
             None => OpenOptions::new().write(true).open(self.path.join(name))?.set_len(len),

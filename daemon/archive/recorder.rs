@@ -12,8 +12,9 @@ use crate::engine::model::{CaptureSource, DropReason, Loss, NodeInfo, Record, Ti
 use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender, clock};
 use crate::telemetry::Drops;
 
-/// Records that wait for the disk. A disk that pauses for a second at 250 Mbit/s costs nothing.
-const QUEUE: Capacity = Capacity { bytes: 32 << 20, items: 262_144 };
+/// Records that wait for the disk. A disk that pauses for a second at 500 Mbit/s costs nothing, and the
+/// packets of a full ring, which a reader that had to wait for a core hands over at once, fit twice.
+const QUEUE: Capacity = Capacity { bytes: 64 << 20, items: 262_144 };
 /// Records taken at once.
 const BATCH: usize = 1024;
 /// Longest sleep: written, synced and sealed by time.
