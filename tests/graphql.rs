@@ -1,8 +1,8 @@
-//! Issue 5: GraphQL calls of a real client and server, over HTTP/1.
+//! Issue 5: GraphQL calls of real clients and servers, over HTTP/1 and HTTP/2.
 
 use serde_json::Value;
 
-use crate::support::{Daemon, PythonServer, curl};
+use crate::support::{Daemon, NodeServer, PythonServer, curl};
 
 /// Answers what a small GraphQL server would.
 const SERVER: &str = r"
@@ -73,4 +73,40 @@ fn root_other_json_stays_http() {
     let mut feed = daemon.feed(&format!("http and dst.port == {}", server.port));
     post(server.port, r#"{"query":"select 1"}"#);
     assert_eq!(feed.next()["protocol"]["abbr"], "HTTP");
+}
+
+#[test]
+fn root_graphql_over_http2_is_named_and_hides_credentials_from_viewers() {
+    let server = NodeServer::start("graphql.mjs", &[]);
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("gqlv2 && http2 && dst.port == {}", server.port()));
+    let mut secret = daemon.feed(r#"gqlv2 && gql_variables["password"] == "open sesame""#);
+    server.call(&[], &[]);
+    let entries = feed.take(4);
+    let names: Vec<_> =
+        entries.iter().map(|entry| entry["request"]["graphql"]["operationName"].clone()).collect();
+    assert_eq!(names, ["User", "Login", "User", ""]);
+    assert_eq!(entries[2]["response"]["graphql"]["errors"][0]["message"], "no such user");
+    assert_eq!(entries[3]["request"]["graphql"]["fields"][0], "user");
+    for entry in &entries {
+        assert_eq!(
+            (&entry["protocol"]["abbr"], &entry["protocol"]["version"]),
+            (&"GQL".into(), &"2.0".into())
+        );
+        assert_eq!(entry["response"]["status"], 200);
+        assert_eq!(entry["error"], Value::Null);
+    }
+    assert_eq!(secret.next()["id"], entries[1]["id"]);
+
+    let made = daemon.remora(&["token", "create", "--role", "viewer", "ci", "--json"]);
+    let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    let bearer = format!("Authorization: Bearer {}", made["token"].as_str().expect("a token"));
+    let url = format!("http://{}/api/v1/entries?kfl=gqlv2&view=full", daemon.tcp);
+    // Not as root, who is known by the connection's owner.
+    let nobody =
+        ["--reuid", "65534", "--regid", "65534", "--clear-groups", "curl", "-sS", "-H", &bearer, &url];
+    let seen = std::process::Command::new("setpriv").args(nobody).output().expect("setpriv");
+    let text = String::from_utf8_lossy(&seen.stdout);
+    assert!(text.contains("Login") && text.contains("\"redacted\":true"), "{text}");
+    assert!(!text.contains("open sesame") && !text.contains("$password"), "{text}");
 }

@@ -1,11 +1,13 @@
-//! Issue 5: gRPC between real peers in all streaming shapes, and calls that are shown while they go on.
+//! Issue 5: gRPC and gRPC-Web between real peers in all streaming shapes, in clear text and TLS, with and without
+//! descriptors, and calls that are shown while they go on.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, GrpcServer, PythonServer, curl};
+use crate::support::tls::Keys;
+use crate::support::{Daemon, GrpcServer, NodeServer, Options, PythonServer, curl, until};
 
 const QUIET: Duration = Duration::from_millis(400);
 
@@ -91,4 +93,119 @@ s.serve_forever()",
         (Some(6), Some(10))
     );
     assert!(feed.is_quiet(QUIET));
+}
+
+const DESCRIPTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pcaps/grpc/descriptors");
+const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pcaps/grpc/descriptors/shop.binpb");
+
+fn daemon_with_descriptors() -> Daemon {
+    let config = format!("dissection.grpc.descriptors = \"{DESCRIPTORS}\"");
+    Daemon::start_with(Options { config, state: None })
+}
+
+#[test]
+fn root_descriptors_name_the_fields_and_filters_ask_for_them() {
+    let server = GrpcServer::start();
+    let daemon = daemon_with_descriptors();
+    let mut feed = daemon.feed(&format!(
+        r#"request.grpc.messages[0].fields.currency == "EUR" and dst.port == {}"#,
+        server.port()
+    ));
+    server.call("shop");
+    let entry = feed.next();
+    let cart = &entry["request"]["grpc"]["messages"][0];
+    assert_eq!(cart["type"], "remora.test.Cart");
+    assert_eq!(cart["fields"]["customer"], "Ada");
+    assert_eq!(cart["fields"]["session_token"], "AAEC/w==");
+    assert_eq!(cart["fields"]["stock"]["pear"], -4);
+    assert_eq!(cart["fields"]["items"][0]["price"], 0.1);
+    assert_eq!(cart["fields"]["items"][0]["sizes"], serde_json::json!([1, -2, 300]));
+    assert_eq!(entry["response"]["grpc"]["messages"][0]["fields"]["first"]["accepted"][0], "USD");
+}
+
+#[test]
+fn root_descriptors_are_read_again_on_reload_and_bad_ones_are_left_out() {
+    let server = GrpcServer::start();
+    let folder = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(folder.path().join("broken.binpb"), "no descriptors").expect("written");
+    let config = format!("dissection.grpc.descriptors = \"{}\"", folder.path().display());
+    let daemon = Daemon::start_with(Options { config, state: None });
+    let said = |what: &str| daemon.output.lock().expect("output").matches(what).count();
+    assert_eq!(said("broken.binpb is left out"), 1);
+    let mut feed = daemon.feed(&format!("grpc and dst.port == {}", server.port()));
+    server.call("shop");
+    assert_eq!(feed.next()["request"]["grpc"]["messages"][0]["fields"]["1"], "Ada");
+
+    std::fs::copy(SHOP, folder.path().join("shop.binpb")).expect("copied");
+    daemon.signal("HUP");
+    until("the reload", || (said("configuration reloaded") > 0).then_some(()));
+    server.call("shop");
+    assert_eq!(feed.next()["request"]["grpc"]["messages"][0]["fields"]["customer"], "Ada");
+}
+
+/// The three calls of `rpc.mjs`, with and without TLS.
+fn assert_shopping(entries: &[Value], abbr: &str, tls: bool) {
+    let [order, refused, watch] = entries else { panic!("{} entries", entries.len()) };
+    for entry in entries {
+        assert_eq!(entry["protocol"]["abbr"], abbr);
+        assert_eq!(entry["request"]["grpc"]["service"], "remora.test.Shop");
+        assert_eq!(entry["tls"], tls);
+        assert_eq!(entry["error"], Value::Null, "{entry:#}");
+        assert_eq!(
+            (&entry["src"]["processName"], &entry["dst"]["processName"]),
+            (&"node".into(), &"node".into())
+        );
+    }
+    assert_eq!(order["request"]["grpc"]["messages"][0]["fields"]["customer"], "Ada");
+    assert_eq!(order["request"]["grpc"]["messages"][0]["fields"]["items"][0]["delta"], -2);
+    assert_eq!(order["request"]["headers"]["x-shop"], "corner");
+    assert_eq!(order["response"]["grpc"]["status"], 0);
+    assert_eq!(order["response"]["grpc"]["messages"][0]["fields"]["id"], "for Ada");
+    assert_eq!(refused["response"]["grpc"]["statusName"], "INVALID_ARGUMENT");
+    assert_eq!(refused["response"]["grpc"]["message"], "who? 100%");
+    assert_eq!(watch["response"]["grpc"]["messageCount"], 3);
+    assert_eq!(watch["response"]["grpc"]["messages"][2]["fields"]["id"], "third");
+}
+
+#[test]
+fn root_grpc_web_is_grpc_over_both_versions_of_http() {
+    let daemon = daemon_with_descriptors();
+    for version in ["1", "2"] {
+        let server = NodeServer::start("rpc.mjs", &[version, SHOP]);
+        let filter = format!("grpc and http and dst.port == {}", server.port());
+        let mut feed = daemon.feed(&filter);
+        let mut refused = daemon.feed(&format!("{filter} and grpc_status == 3 and grpc_method == \"Order\""));
+        server.call(&["web"], &[version, SHOP]);
+        let entries = feed.take(3);
+        assert_shopping(&entries, "gRPC-Web", false);
+        assert_eq!(entries[0]["protocol"]["version"], if version == "1" { "1.1" } else { "2.0" });
+        assert_eq!(refused.next()["id"], entries[1]["id"]);
+        assert!(feed.is_quiet(QUIET));
+    }
+}
+
+#[test]
+fn root_grpc_inside_tls_is_seen_like_grpc_in_clear_text() {
+    let keys = Keys::new();
+    let daemon = daemon_with_descriptors();
+    let server = NodeServer::start("rpc.mjs", &["tls", SHOP, &keys.text("key.pem"), &keys.text("cert.pem")]);
+    let mut feed = daemon.feed(&format!("grpc and tls and dst.port == {}", server.port()));
+    server.call(&["grpc"], &["tls", SHOP]);
+    assert_shopping(&feed.take(3), "gRPC", true);
+    assert!(feed.is_quiet(QUIET));
+    let mut web = daemon.feed(&format!("grpc and tls and dst.port == {}", server.port()));
+    server.call(&["web"], &["tls", SHOP]);
+    assert_shopping(&web.take(3), "gRPC-Web", true);
+}
+
+#[test]
+fn capture_files_are_dissected_with_descriptors() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let remora = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_remora")).args(arguments).output().expect("run remora")
+    };
+    let missing =
+        remora(&["dissect", "-", "--descriptors", &folder.path().join("none").display().to_string()]);
+    let text = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(!missing.status.success() && text.contains("none with protobuf descriptors"), "{text}");
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::tls::{Keys, Program};
 use crate::support::{Daemon, Nginx, curl};
 
 const QUIET: Duration = Duration::from_millis(400);
@@ -75,4 +76,29 @@ fn root_a_connection_joined_late_is_understood() {
     assert_eq!(entry["response"]["status"], 200, "{entry:#}");
     assert_eq!(entry["request"]["method"], "GET");
     assert!(client.wait().expect("h2load").success());
+}
+
+#[test]
+fn root_a_connection_inside_tls_that_is_joined_late_is_understood() {
+    let keys = Keys::new();
+    let server = Program::node().serve(&keys);
+    let mut client = Program::node().ask(&keys, server.port);
+    assert!(client.tell("2 /before early").starts_with("203 "));
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("http2 and tls and dst.port == {}", server.port));
+    // Calls are made until one is seen: nothing says when the probes of both processes are in place.
+    let entry = (0..100).find_map(|number| {
+        assert!(client.tell(&format!("2 /later/{number} body{number}")).starts_with("203 "));
+        feed.next_within(Duration::from_millis(100))
+    });
+    let entry = entry.expect("a call of a connection that is older than the daemon");
+    assert!(entry["request"]["path"].as_str().is_some_and(|path| path.starts_with("/later/")), "{entry:#}");
+    assert_eq!(entry["request"]["method"], "POST");
+    assert_eq!(entry["response"]["status"], 203);
+    // From then on nothing is missing.
+    let mut marked = daemon.feed(&format!("path == \"/marked\" and dst.port == {}", server.port));
+    assert!(client.tell("2 /marked whole").starts_with("203 "));
+    let marked = marked.next();
+    assert_eq!(marked["request"]["postData"]["text"], "whole");
+    assert_eq!(marked["error"], serde_json::Value::Null);
 }

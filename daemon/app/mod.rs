@@ -24,7 +24,9 @@ use crate::api::{self, Access, Api, History, Server};
 use crate::archive::{Archive, Feed};
 use crate::capture::{Capture, CaptureConfig};
 use crate::config::{Config, Sources};
+use crate::engine::limits::Limits;
 use crate::engine::model::{CaptureSource, NodeInfo};
+use crate::engine::protobuf::Schemas;
 use crate::host::Inspector;
 use crate::pipeline::{Handle, Pipeline, PipelineConfig, Sinks};
 use crate::resolve::Directory;
@@ -64,6 +66,7 @@ pub struct App {
     api: Arc<Api>,
     running: Arc<Running>,
     capture: Arc<Mutex<Option<Capture>>>,
+    schemas: Schemas,
     pipeline: Pipeline,
     raw: Raw,
     shutdown: Shutdown,
@@ -97,13 +100,14 @@ impl App {
         let node = Arc::new(node::info(&config.node.name));
         let directory = Arc::new(Directory::new(Inspector::default()));
         let raw = Raw::start(&config, &store, &node, &directory, &drops);
+        let limits = Arc::new(limits(&config)?);
         let feeds = [raw.feed(), raw.feed()];
         let (pipeline, packets, sockets) =
-            start_pipeline(&config, &store, &tap, &directory, feeds, &metrics, &node, &shutdown)?;
+            start_pipeline(&config, &limits, &store, &tap, &directory, feeds, &metrics, &node, &shutdown)?;
         let own: Vec<_> = server.descriptors().collect();
         let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
         let capture = Arc::new(Mutex::new(Some(capture)));
-        let library = open_library(&config, &store, raw.asked.archive.clone());
+        let library = open_library(&config, &limits, &store, raw.asked.archive.clone());
         let undissected =
             start_looking_back(&config, &store, library.as_ref(), &pipeline.handle(), &shutdown)?;
         let running = Arc::new(Running {
@@ -133,13 +137,15 @@ impl App {
             }
         });
         let api = Arc::new(build_api(&config, &running, &store, library, tap, metrics));
-        Ok(Self { config, sources, tokio, server, api, running, capture, pipeline, raw, shutdown })
+        let schemas = limits.schemas.clone();
+        Ok(Self { config, sources, tokio, server, api, running, capture, schemas, pipeline, raw, shutdown })
     }
 
     /// Serves until a signal, then drains.
     pub fn run(self) -> Result<()> {
-        let Self { config, sources, tokio, server, api, running, capture, pipeline, raw, shutdown } = self;
-        let reload = reload::Reload::new(config.clone(), sources, Arc::clone(&capture), &running);
+        let Self { config, sources, tokio, server, api, running, capture, schemas, pipeline, raw, shutdown } =
+            self;
+        let reload = reload::Reload::new(config.clone(), sources, Arc::clone(&capture), &running, schemas);
         tokio.spawn(signals::watch(shutdown.clone(), reload));
         announce(&server.addresses());
         let api_shutdown = Shutdown::new();
@@ -205,6 +211,7 @@ fn announce(addresses: &[String]) {
 #[expect(clippy::too_many_arguments, reason = "called once, with what was just built")]
 fn start_pipeline(
     config: &Config,
+    limits: &Arc<Limits>,
     store: &Arc<Store>,
     tap: &Tap,
     directory: &Arc<Directory>,
@@ -221,7 +228,7 @@ fn start_pipeline(
     let stream = &config.stream;
     let pipeline = PipelineConfig {
         shards: config.dissection.shard_count(cpus),
-        limits: Arc::new(config.dissection.limits()),
+        limits: Arc::clone(limits),
         node: Arc::clone(node),
         // Milliseconds of the start: no two runs of a host share one, so stream ids never come again.
         run: format_compact!("{:x}", clock::now().millis()),
@@ -243,6 +250,13 @@ fn start_pipeline(
     Pipeline::start(pipeline, sinks, shutdown).context("starting the pipeline's threads")
 }
 
+/// What dissectors are told, live and later alike.
+fn limits(config: &Config) -> Result<Limits> {
+    let limits = config.dissection.limits();
+    limits.schemas.replace(reload::descriptors(&config.dissection)?);
+    Ok(limits)
+}
+
 fn build_api(
     config: &Config,
     running: &Arc<Running>,
@@ -262,11 +276,16 @@ fn build_api(
     }
 }
 
-fn open_library(config: &Config, store: &Arc<Store>, archive: Option<Archive>) -> Option<Arc<Library>> {
+fn open_library(
+    config: &Config,
+    limits: &Arc<Limits>,
+    store: &Arc<Store>,
+    archive: Option<Archive>,
+) -> Option<Arc<Library>> {
     let library = LibraryConfig {
         path: config.store.path.join(SNAPSHOTS),
         max_bytes: config.capture.snapshot_size.0,
-        limits: Arc::new(config.dissection.limits()),
+        limits: Arc::clone(limits),
     };
     Library::open(library, Arc::clone(store), archive)
         .inspect_err(|error| tracing::error!("snapshots are not available: {error}"))

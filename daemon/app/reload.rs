@@ -8,7 +8,10 @@ use anyhow::{Context, Result};
 
 use super::control::Running;
 use crate::capture::{Capture, Scope, ScopeLists};
-use crate::config::{CaptureConfig, Config, ScopeConfig, Sources};
+use crate::config::{
+    CaptureConfig, Config, DissectionConfig, GrpcConfig, ScopeConfig, Sources, descriptors as files,
+};
+use crate::engine::protobuf::{DescriptorSet, Schemas};
 use crate::runtime::notify;
 use crate::telemetry::{Metric, logs};
 
@@ -19,6 +22,7 @@ pub(super) struct Reload {
     sources: Sources,
     capture: Arc<Mutex<Option<Capture>>>,
     running: Arc<Running>,
+    schemas: Schemas,
 }
 
 impl Reload {
@@ -27,8 +31,9 @@ impl Reload {
         sources: Sources,
         capture: Arc<Mutex<Option<Capture>>>,
         running: &Arc<Running>,
+        schemas: Schemas,
     ) -> Self {
-        Self { present: Mutex::new(present), sources, capture, running: Arc::clone(running) }
+        Self { present: Mutex::new(present), sources, capture, running: Arc::clone(running), schemas }
     }
 
     /// One reload, with its result in the log and the metrics.
@@ -54,10 +59,12 @@ impl Reload {
     fn apply(&self) -> Result<Vec<&'static str>> {
         let new = Config::load(&self.sources)?;
         let scope = scope(&new.capture)?;
+        let descriptors = descriptors(&new.dissection)?;
         logs::set_level(&new.log.level)?;
         if let Some(capture) = self.capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             capture.set_scope(&scope)?;
         }
+        self.schemas.replace(descriptors);
         self.running.store.set_limits(super::store_limits(&new));
         if let Some(archive) = &self.running.raw.archive {
             archive.set_limits(new.capture.raw_size.0, new.capture.raw_age());
@@ -71,6 +78,9 @@ impl Reload {
 
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let rings = |config: &Config| (config.capture.ring_size, config.capture.socket_ring_size);
+    // Descriptors take effect at once.
+    let dissection =
+        |config: &Config| DissectionConfig { grpc: GrpcConfig::default(), ..config.dissection.clone() };
     let places = |config: &Config| (config.store.enabled, config.store.path.clone());
     [
         ("node", old.node != new.node),
@@ -79,13 +89,24 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("capture ring sizes", rings(old) != rings(new)),
         ("tls", old.tls != new.tls),
         ("capture.raw", old.capture.raw != new.capture.raw),
-        ("dissection", old.dissection != new.dissection),
+        ("dissection", dissection(old) != dissection(new)),
         ("store.enabled or store.path", places(old) != places(new)),
         ("stream", old.stream != new.stream),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
     .collect()
+}
+
+/// What the configured folder says of gRPC messages; files that cannot be used are in the log.
+pub(super) fn descriptors(config: &DissectionConfig) -> Result<DescriptorSet> {
+    let Some(folder) = config.grpc.descriptors() else { return Ok(DescriptorSet::default()) };
+    let (set, left_out) = files::read(folder)?;
+    for problem in left_out {
+        tracing::warn!("{problem}");
+    }
+    tracing::info!(methods = set.methods(), "descriptors of gRPC messages read from {}", folder.display());
+    Ok(set)
 }
 
 /// The kernel's form of the configured scope: cgroup paths become ids.

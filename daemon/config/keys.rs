@@ -72,8 +72,10 @@ keys! {
     "dissection.max-decoded-body" => dissection.max_decoded_body;
     "dissection.max-head" => dissection.max_head;
     "dissection.max-pending" => dissection.max_pending;
+    "dissection.open-after" => dissection.open_after;
     "dissection.answer-timeout" => dissection.answer_timeout;
     "dissection.idle-timeout" => dissection.idle_timeout;
+    "dissection.grpc.descriptors" => dissection.grpc.descriptors;
     "store.enabled" => store.enabled;
     "store.path" => store.path;
     "store.max-size" => store.max_size;

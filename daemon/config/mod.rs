@@ -7,6 +7,7 @@
 //!
 //! Invariant: a [`Config`] that exists is valid; loading has no side effects and starts nothing.
 
+pub mod descriptors;
 mod error;
 mod keys;
 mod load;
@@ -176,10 +177,28 @@ pub struct DissectionConfig {
     pub max_head: ByteSize,
     /// Requests without an answer kept per connection.
     pub max_pending: usize,
+    /// After how long a call that is not over is shown as it is.
+    pub open_after: Period,
     /// How long a request may wait for its answer.
     pub answer_timeout: Period,
     /// When a silent connection is forgotten.
     pub idle_timeout: Period,
+    /// `[dissection.grpc]`
+    pub grpc: GrpcConfig,
+}
+
+/// What is known of gRPC messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GrpcConfig {
+    /// Folder of protobuf descriptor sets; empty for none.
+    pub descriptors: PathBuf,
+}
+
+impl GrpcConfig {
+    /// The folder, if there is one.
+    pub fn descriptors(&self) -> Option<&PathBuf> {
+        (!self.descriptors.as_os_str().is_empty()).then_some(&self.descriptors)
+    }
 }
 
 impl DissectionConfig {
@@ -191,6 +210,7 @@ impl DissectionConfig {
             max_decoded_body: self.max_decoded_body.as_usize(),
             max_head: self.max_head.as_usize(),
             max_pending: self.max_pending,
+            open_after: self.open_after.0,
             answer_timeout: self.answer_timeout.0,
             idle_timeout: self.idle_timeout.0,
             ..Limits::default()
@@ -308,8 +328,10 @@ impl Default for DissectionConfig {
             max_decoded_body: ByteSize(limits.max_decoded_body as u64),
             max_head: ByteSize(limits.max_head as u64),
             max_pending: limits.max_pending,
+            open_after: Period(limits.open_after),
             answer_timeout: Period(limits.answer_timeout),
             idle_timeout: Period(limits.idle_timeout),
+            grpc: GrpcConfig::default(),
         }
     }
 }

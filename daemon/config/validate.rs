@@ -131,7 +131,11 @@ fn dissection(config: &Config, check: &mut Check<'_>) {
     check.size("dissection.max-body", dissection.max_body, ByteSize(0), ByteSize::mib(64));
     check.size("dissection.max-decoded-body", dissection.max_decoded_body, ByteSize(0), ByteSize::mib(128));
     check.size("dissection.max-head", dissection.max_head, ByteSize(1 << 10), ByteSize::mib(4));
+    if let Some(folder) = dissection.grpc.descriptors() {
+        check.absolute("dissection.grpc.descriptors", folder);
+    }
     let positive = [
+        ("dissection.open-after", dissection.open_after),
         ("dissection.answer-timeout", dissection.answer_timeout),
         ("dissection.idle-timeout", dissection.idle_timeout),
     ];

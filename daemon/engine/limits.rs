@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-/// Caps that configuration may change. One value is shared by all shards.
+use crate::protobuf::Schemas;
+
+/// What configuration tells dissectors: caps that it may change, and what it knows of messages. One value
+/// is shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections per shard; the least recently active one is evicted beyond it.
@@ -62,6 +65,8 @@ pub struct Limits {
     pub brief_timeout: Duration,
     /// How long an ended connection is kept for stragglers: retransmitted FINs, the other vantage.
     pub close_linger: Duration,
+    /// What the messages of gRPC services are called and made of.
+    pub schemas: Schemas,
 }
 
 impl Default for Limits {
@@ -91,6 +96,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(20 * 60),
             brief_timeout: Duration::from_secs(60),
             close_linger: Duration::from_secs(3),
+            schemas: Schemas::default(),
         }
     }
 }
@@ -125,6 +131,20 @@ pub mod grpc {
     pub const FIELDS: usize = 4096;
     /// Messages within messages that are taken apart; each level reads its bytes once more.
     pub const DEPTH: usize = 16;
+}
+
+/// Caps of reading descriptor sets. A file beyond them is refused with an error.
+pub mod protobuf {
+    /// Bytes of one file. Hundreds of services with all they import have some MiB.
+    pub const FILE: usize = 32 << 20;
+    /// Messages, enums and methods of all files: some hundred for each of some hundred services.
+    pub const TYPES: usize = 128 << 10;
+    /// Fields and values of enums of all files; each takes about 100 bytes of memory.
+    pub const FIELDS: usize = 512 << 10;
+    /// Messages declared within messages; people use three.
+    pub const NESTING: usize = 32;
+    /// Bytes of a full name; real ones have less than a hundred.
+    pub const NAME: usize = 512;
 }
 
 /// Caps of what is kept of TLS: of handshakes, and of plaintext that waits for its connection.

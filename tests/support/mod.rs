@@ -12,5 +12,5 @@ pub(crate) use client::Feed;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;
-pub(crate) use peers::{GrpcServer, Nginx, PythonServer, curl, free_port};
+pub(crate) use peers::{GrpcServer, Nginx, NodeServer, PythonServer, curl, free_port, npm_peers};
 pub(crate) use wait::until;

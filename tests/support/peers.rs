@@ -156,18 +156,65 @@ impl PythonServer {
 /// A Python that has grpcio, in a virtual environment below `target` that the first test makes.
 pub(crate) fn grpc_python() -> std::path::PathBuf {
     let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-    let home = target.join("grpcio-venv");
+    let home = target.join("protobuf-venv");
     // Several tests may come here at once.
-    let make =
-        "test -e $1/ready || { python3 -m venv $1 && $1/bin/pip install --quiet grpcio && touch $1/ready; }";
+    let make = "test -e $1/ready || { python3 -m venv $1 && $1/bin/pip install --quiet grpcio protobuf && touch $1/ready; }";
     let done = Command::new("flock")
-        .arg(target.join("grpcio-venv.lock"))
+        .arg(target.join("protobuf-venv.lock"))
         .args(["sh", "-c", make, "sh"])
         .arg(&home)
         .output()
         .expect("run flock");
     assert!(done.status.success(), "no grpcio: {}", String::from_utf8_lossy(&done.stderr));
     home.join("bin/python")
+}
+
+/// A directory below `target` with the packages of `tests/npm_peers`, which the first test makes.
+pub(crate) fn npm_peers() -> std::path::PathBuf {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = root.join("target/npm-peers");
+    // Several tests may come here at once.
+    let make = "cmp -s $2 $1/ready || { mkdir -p $1 && cp $2 $1/package.json && npm install --silent --prefix $1 && \
+        cp $2 $1/ready; }";
+    let done = Command::new("flock")
+        .arg(root.join("target/npm-peers.lock"))
+        .args(["sh", "-c", make, "sh"])
+        .arg(&home)
+        .arg(root.join("tests/npm_peers/package.json"))
+        .output()
+        .expect("run flock");
+    assert!(done.status.success(), "no npm peers: {}", String::from_utf8_lossy(&done.stderr));
+    home
+}
+
+/// A program of `tests/npm_peers` that serves.
+pub(crate) struct NodeServer {
+    server: PythonServer,
+    program: std::path::PathBuf,
+    home: std::path::PathBuf,
+}
+
+impl NodeServer {
+    /// Runs `program serve words`; it prints its port.
+    pub(crate) fn start(program: &str, words: &[&str]) -> Self {
+        let home = npm_peers();
+        let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm_peers").join(program);
+        let mut command = Command::new("node");
+        command.arg(&program).arg("serve").args(words).current_dir(&home);
+        Self { server: PythonServer::run(command), program, home }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    /// Runs `program call before PORT after`.
+    pub(crate) fn call(&self, before: &[&str], after: &[&str]) {
+        let mut command = Command::new("node");
+        command.arg(&self.program).arg("call").args(before).arg(self.port().to_string()).args(after);
+        let done = command.current_dir(&self.home).output().expect("run node");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
 }
 
 /// The gRPC server of `tests/pcaps/grpc/peer.py`.

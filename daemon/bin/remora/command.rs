@@ -80,7 +80,9 @@ pub(crate) enum Command {
     #[command(
         after_help = "Reads pcap and pcapng files of tcpdump, tshark and Remora, also compressed with gzip or zstd.\n\n\
         Examples:\n  remora dissect incident.pcapng 'response.status >= 500'\n  \
-        tcpdump -i any -w - port 80 | remora dissect - --json"
+        tcpdump -i any -w - port 80 | remora dissect - --json\n\n\
+        Names of gRPC fields come from what `protoc --include_imports --descriptor_set_out=DIR/shop.binpb shop.proto`\n\
+        writes:\n  remora dissect calls.pcap --descriptors DIR --json"
     )]
     Dissect(DissectOptions),
     /// Show calls that were kept, newest first
@@ -183,6 +185,9 @@ pub(crate) struct DissectOptions {
     /// End after this many
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// Folder of protobuf descriptor sets, which name the fields of gRPC messages
+    #[arg(long, value_name = "DIR")]
+    pub(crate) descriptors: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

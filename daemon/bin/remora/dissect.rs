@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write as _};
 use std::sync::Arc;
 
+use remora::config::descriptors;
 use remora::engine::kfl::{Context, Filter};
 use remora::engine::limits::Limits;
 use remora::engine::model::{CaptureSource, Entry, NodeInfo};
@@ -34,7 +35,13 @@ pub(crate) fn run(options: &DissectOptions, json: bool, paint: Paint) -> Result<
     };
     let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
     let context = ShardContext { node, run: "file".into(), source: CaptureSource::File };
-    let mut dissector = Dissector::new(Arc::new(Limits::default()), context);
+    let limits = Limits::default();
+    if let Some(folder) = &options.descriptors {
+        let (set, left_out) = descriptors::read(folder)?;
+        left_out.iter().for_each(|problem| eprintln!("{problem}"));
+        limits.schemas.replace(set);
+    }
+    let mut dissector = Dissector::new(Arc::new(limits), context);
     let mut ended = Ok(());
     while !shown.is_over() {
         match file.next_item() {

@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     File(#[from] remora::snapshot::FileError),
     #[error(transparent)]
+    Descriptors(#[from] remora::config::descriptors::DescriptorsError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
@@ -73,7 +75,7 @@ impl Failure {
             },
             Self::Filter(_) => Code::Data,
             Self::File(remora::snapshot::FileError::Content { .. }) => Code::Data,
-            Self::File(_) => Code::Io,
+            Self::File(_) | Self::Descriptors(_) => Code::Io,
             Self::Answer(_) => Code::Software,
             Self::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Code::Ok,
             Self::Io(_) => Code::Io,

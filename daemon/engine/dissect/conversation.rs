@@ -62,8 +62,16 @@ impl Script {
     }
 
     /// Replays the script; bytes are cut by `split` into pieces of the same moment.
-    pub(crate) fn play(&self, mut split: impl FnMut(usize) -> usize) -> Vec<Transaction> {
-        let limits = Limits::default();
+    pub(crate) fn play(&self, split: impl FnMut(usize) -> usize) -> Vec<Transaction> {
+        self.play_with(&Limits::default(), split)
+    }
+
+    /// The same under other limits.
+    pub(crate) fn play_with(
+        &self,
+        limits: &Limits,
+        mut split: impl FnMut(usize) -> usize,
+    ) -> Vec<Transaction> {
         let mut session = Session::new(Carrier::Stream, 80, self.from_start);
         let mut out = Vec::new();
         let mut now = 1_000 * MS;
@@ -75,19 +83,19 @@ impl Script {
                     let mut rest = &bytes[..];
                     while !rest.is_empty() {
                         let (piece, more) = rest.split_at(split(rest.len()).clamp(1, rest.len()));
-                        session.feed(*direction, Input::Bytes(piece), at, &limits, &mut out);
+                        session.feed(*direction, Input::Bytes(piece), at, limits, &mut out);
                         rest = more;
                     }
                 }
                 Action::Gap(direction, bytes) => {
-                    session.feed(*direction, Input::Gap(*bytes), at, &limits, &mut out);
+                    session.feed(*direction, Input::Gap(*bytes), at, limits, &mut out);
                 }
-                Action::Eof(direction) => session.feed(*direction, Input::Eof, at, &limits, &mut out),
+                Action::Eof(direction) => session.feed(*direction, Input::Eof, at, limits, &mut out),
                 Action::Wait(ms) => {
                     now += ms * MS;
-                    session.expire(Timestamp(now), &limits, &mut out);
+                    session.expire(Timestamp(now), limits, &mut out);
                 }
-                Action::Close(end) => session.close(*end, at, &limits, &mut out),
+                Action::Close(end) => session.close(*end, at, limits, &mut out),
             }
         }
         assert_eq!(session.buffered(), 0, "a closed session holds nothing");

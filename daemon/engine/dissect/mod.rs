@@ -16,6 +16,8 @@ pub mod grpc;
 mod http;
 pub mod http1;
 pub mod http2;
+#[cfg(test)]
+mod recordings;
 pub mod registry;
 pub mod session;
 pub mod tls;
@@ -287,7 +289,8 @@ pub struct Protocol {
     pub fields: &'static [Field],
     /// KFL paths of the three columns of a list row.
     pub columns: Columns,
-    /// Paths of payloads (bodies, values): left out for readers who may only see metadata.
+    /// Paths of payloads (bodies, values): left out for readers who may only see metadata. One that ends in
+    /// `?` is a URL of which only the query is.
     pub payloads: &'static [&'static str],
     /// What a detail view shows, in order.
     pub sections: &'static [Section],

@@ -43,7 +43,7 @@ pub const SENSITIVE_NAMES: &[&str] = &[
 ];
 
 /// Names (ignoring case) whose values are secrets in a query string; elsewhere these words are harmless.
-pub const SENSITIVE_PARAMETERS: &[&str] = &["auth", "code", "key", "pin", "sig", "state"];
+pub const SENSITIVE_PARAMETERS: &[&str] = &["auth", "code", "key", "pin", "sig", "state", "variables"];
 
 /// Parts of names (ignoring case) whose values are secrets.
 pub const SENSITIVE_PARTS: &[&str] = &[

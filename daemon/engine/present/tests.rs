@@ -18,6 +18,12 @@ const OPEN: View = View { redact: Redaction::None };
 const CLOSED: View = View { redact: Redaction::Secrets };
 
 fn exchange(request: &[u8], response: &[u8]) -> Transaction {
+    let mut calls = exchanges(request, response);
+    assert_eq!(calls.len(), 1);
+    calls.remove(0)
+}
+
+fn exchanges(request: &[u8], response: &[u8]) -> Vec<Transaction> {
     let limits = Limits::default();
     let mut session = Session::new(Carrier::Stream, 80, true);
     let mut out = Vec::new();
@@ -27,8 +33,7 @@ fn exchange(request: &[u8], response: &[u8]) -> Transaction {
         session.feed(Direction::ToClient, Input::Bytes(response), at(23), &limits, &mut out);
     }
     session.close(End::Closed, at(30), &limits, &mut out);
-    assert_eq!(out.len(), 1);
-    out.remove(0)
+    out
 }
 
 fn entry(request: &[u8], response: &[u8]) -> Entry {
@@ -258,4 +263,85 @@ fn details_have_sections_with_selectors() {
     }));
     assert_eq!(json["representation"]["response"][3]["encoding"], "base64");
     assert_eq!(json["base"]["id"], json["data"]["id"]);
+}
+
+/// What a viewer sees of an entry, in every form.
+fn seen_by_a_viewer(entry: &Entry) -> [String; 3] {
+    [full_json(entry, &CLOSED), base_json(entry, &CLOSED), detail_json(entry, &CLOSED)]
+}
+
+fn assert_hidden(entry: &Entry, secrets: &[&str]) {
+    let open = full_json(entry, &OPEN);
+    for secret in secrets {
+        assert!(open.contains(secret), "{secret} is not even there: {open}");
+        for text in seen_by_a_viewer(entry) {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
+#[test]
+fn documents_and_variables_of_graphql_are_hidden_in_bodies_and_urls() {
+    let body = r#"{"query":"mutation Login($p: String!) { login(name: \"docname1\", password: $p) { id } }","variables":{"p":"varsec1"}}"#;
+    let request = format!(
+        "POST /graphql HTTP/1.1\r\nAuthorization: Bearer headsec1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = r#"{"data":null,"errors":[{"message":"errsec1 is no password"}]}"#;
+    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+    let posted = entry(request.as_bytes(), response.as_bytes());
+    assert_eq!(posted.protocol.as_str(), "gqlv1");
+    assert_hidden(&posted, &["docname1", "varsec1", "headsec1", "errsec1"]);
+    let json = parse(&full_json(&posted, &CLOSED));
+    assert_eq!(json["request"]["graphql"]["operationName"], "Login");
+    assert_eq!(json["response"]["graphql"]["errorCount"], 1);
+
+    let asked = entry(
+        b"GET /graphql?query=query%20Q%7Bu(n:%22docname2%22)%7Bid%7D%7D&variables=%7B%22p%22:%22varsec2%22%7D HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    );
+    assert_hidden(&asked, &["docname2", "varsec2"]);
+    let json = parse(&full_json(&asked, &CLOSED));
+    assert_eq!(json["request"]["url"], "/graphql?[REDACTED]");
+    assert_eq!(json["request"]["path"], "/graphql");
+    // Another site's page may link to it.
+    let linked = entry(b"GET /x HTTP/1.1\r\nReferer: /graphql?variables=varsec3\r\n\r\n", b"");
+    assert_hidden(&linked, &["varsec3"]);
+}
+
+#[test]
+fn payloads_of_websocket_and_credentials_of_its_handshake_are_hidden() {
+    let request = b"GET /chat?token=urlsec1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: sid=cooksec1\r\n\r\n\x81\x87\0\0\0\0paysec1\x88\x89\0\0\0\0\x03\xe8whysec1";
+    let response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x07anssec1";
+    let calls = exchanges(request, response);
+    assert_eq!(calls.len(), 4, "{calls:?}");
+    let entries: Vec<Entry> = calls.into_iter().map(around).collect();
+    for (entry, secrets) in
+        entries.iter().zip([["urlsec1", "cooksec1"], ["urlsec1", "paysec1"], ["urlsec1", "whysec1"]])
+    {
+        assert_hidden(entry, &secrets);
+    }
+    assert_hidden(&entries[3], &["anssec1"]);
+    let json = parse(&full_json(&entries[1], &CLOSED));
+    assert_eq!((&json["request"]["opcode"], &json["request"]["path"]), (&"text".into(), &"/chat".into()));
+}
+
+#[test]
+fn metadata_and_messages_of_grpc_are_hidden() {
+    let body = b"\0\0\0\0\x09\x0a\x07msgsec1";
+    let head = format!(
+        "POST /shop.Cart/Add HTTP/1.1\r\nContent-Type: application/grpc-web+proto\r\nAuthorization: Bearer metasec1\r\nx-auth-token: metasec2\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = b"\0\0\0\0\x09\x0a\x07anssec1\x80\0\0\0\x21grpc-status:0\r\nx-token:trailsec1\r\n";
+    let granted = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: {}\r\n\r\n",
+        answer.len()
+    );
+    let call = entry(&[head.as_bytes(), body].concat(), &[granted.as_bytes(), answer].concat());
+    assert_eq!(call.protocol.as_str(), "grpcweb1");
+    assert_hidden(&call, &["msgsec1", "metasec1", "metasec2", "anssec1", "trailsec1"]);
+    let json = parse(&full_json(&call, &CLOSED));
+    assert_eq!(json["request"]["grpc"]["method"], "Add");
+    assert_eq!(json["response"]["grpc"]["statusName"], "OK");
 }

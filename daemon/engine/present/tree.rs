@@ -57,10 +57,14 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Ends a payload path of a URL whose query alone is payload.
+const QUERY: &str = "?";
+
 /// Payload paths below `key`.
 fn below(payloads: &[&'static str], key: &str) -> SmallVec<[&'static str; 4]> {
     let rest = payloads.iter().filter_map(|path| path.strip_prefix(key));
-    rest.filter_map(|rest| if rest.is_empty() { Some("") } else { rest.strip_prefix('.') }).collect()
+    rest.filter_map(|rest| if matches!(rest, "" | QUERY) { Some(rest) } else { rest.strip_prefix('.') })
+        .collect()
 }
 
 impl Serialize for Tree<'_> {
@@ -86,6 +90,11 @@ impl Serialize for Tree<'_> {
             }
             _ if payload => serializer.serialize_str(""),
             _ if self.secret == Secret::Below => serializer.serialize_str(REDACTED),
+            Value::Str(text) if self.payloads.contains(&QUERY) => {
+                let front = redact::without_query_secrets(text.split('?').next().unwrap_or_default());
+                let hidden = if text.contains('?') { "?[REDACTED]" } else { "" };
+                serializer.serialize_str(&format!("{front}{hidden}"))
+            }
             Value::Str(text) if self.secret == Secret::Inside => {
                 serializer.serialize_str(&redact::without_query_secrets(text))
             }

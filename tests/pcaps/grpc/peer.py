@@ -1,8 +1,10 @@
-"""A gRPC server and client in all streaming shapes; messages are protobuf written by hand.
+"""A gRPC server and client in all streaming shapes; messages are protobuf written by hand, or (shop) by Google's
+library after descriptors/shop.binpb.
 
     peer.py serve [PORT]      prints its port
-    peer.py call PORT SHAPE   unary, client, server, both, fail, gzip, or all
+    peer.py call PORT SHAPE   unary, client, server, both, fail, gzip, or all; slow; shop
 """
+import pathlib
 import sys
 import time
 from concurrent import futures
@@ -23,6 +25,35 @@ def said(request):
     return request[2:].decode()
 
 
+CART = {
+    "customer": "Ada", "sessionToken": "AAEC/w==", "stock": {"apple": 3, "pear": -4}, "card": "4111",
+    "currency": "EUR", "at": "2026-11-21T12:00:00.5Z", "byNumber": {"-7": {"name": "seven"}},
+    "items": [
+        {"name": "AB", "delta": -5, "code": 4294967295, "big": 18446744073709551615, "price": 0.1, "weight": -2.5,
+         "sizes": [1, -2, 300], "accepted": ["USD", "EUR"], "gift": True, "serial": 42, "shift": -1,
+         "balance": -9007199254740993, "tags": ["only"]},
+        {"name": "nested", "inner": {"name": "inner", "inner": {"sizes": [7]}}},
+    ],
+}
+
+
+def shop():
+    """The messages of the shop."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+    files = descriptor_pb2.FileDescriptorSet()
+    files.ParseFromString((pathlib.Path(__file__).parent / "descriptors/shop.binpb").read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+
+    def made(name, content):
+        kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("remora.test." + name))
+        return json_format.ParseDict(content, kind()).SerializeToString(deterministic=True)
+
+    return made("Cart", CART), made("Receipt", {"id": "r-1", "first": CART["items"][0], "total": 7})
+
+
 class Echo(grpc.GenericRpcHandler):
     def service(self, call):
         handlers = {
@@ -31,6 +62,7 @@ class Echo(grpc.GenericRpcHandler):
             "/remora.test.Echo/Server": (grpc.unary_stream_rpc_method_handler, self.server),
             "/remora.test.Echo/Both": (grpc.stream_stream_rpc_method_handler, self.both),
             "/remora.test.Echo/Slow": (grpc.unary_stream_rpc_method_handler, self.slow),
+            "/remora.test.Shop/Order": (grpc.unary_unary_rpc_method_handler, lambda *_: shop()[1]),
             "/remora.test.Echo/Fail": (grpc.unary_unary_rpc_method_handler, self.fail),
         }
         found = handlers.get(call.method)
@@ -78,9 +110,10 @@ def call(port, shape):
             "both": lambda: list(channel.stream_stream("/remora.test.Echo/Both", **RAW)(iter(words))),
             "gzip": lambda: channel.unary_unary("/remora.test.Echo/Unary", **RAW)(text(1, "z" * 100), **gzip),
             "slow": lambda: list(channel.unary_stream("/remora.test.Echo/Slow", **RAW)(words[0])),
+            "shop": lambda: channel.unary_unary("/remora.test.Shop/Order", **RAW)(shop()[0]),
             "fail": lambda: channel.unary_unary("/remora.test.Echo/Fail", **RAW)(words[0]),
         }
-        for name in list(shapes) if shape == "all" else [shape]:
+        for name in [name for name in shapes if name != "shop"] if shape == "all" else [shape]:
             try:
                 shapes[name]()
             except grpc.RpcError as error:

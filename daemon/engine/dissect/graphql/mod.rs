@@ -55,8 +55,11 @@ pub static PROTOCOL: Protocol = Protocol {
     names: None,
 };
 
-/// Documents may carry values as well; variables always do.
-const ADDED_PAYLOADS: [&str; 5] = [
+/// Documents may carry values as well; variables always do. Of a GET both are in the URL.
+const ADDED_PAYLOADS: [&str; 8] = [
+    "request.url?",
+    "request.targetUri?",
+    "request.queryString",
     "request.graphql.query",
     "request.graphql.variables",
     "request.graphql.batch",

@@ -21,11 +21,12 @@ pub(super) static FIELDS: &[Field] = fields! {
     "request.grpc.timeout" Str "Deadline as the client sent it: `100m`." r#"grpc && request.grpc.timeout == """#;
     "request.grpc.encoding" Str "What the client compresses messages with." r#"request.grpc.encoding == "gzip""#;
     "request.grpc.messageCount" Int "Messages from the client." "request.grpc.messageCount > 1";
-    "request.grpc.messages" Any "Messages from the client: `size`, `compressed`, `fields` by number." r#"request.grpc.messages[0].fields["1"] == "abc""#;
+    "request.grpc.messages" Any "Messages from the client: `size`, `compressed`, `type`, `fields` by name (with descriptors) or number." r#"request.grpc.messages[0].fields["1"] == "abc""#;
     "response.grpc.status" Int "gRPC status; absent without one." "response.grpc.status == 5";
     "response.grpc.statusName" Str "Name of the gRPC status." r#"response.grpc.statusName == "NOT_FOUND""#;
     "response.grpc.message" Str "What the server says about the status." r#"response.grpc.message.contains("quota")"#;
     "response.grpc.encoding" Str "What the server compresses messages with." r#"response.grpc.encoding == "gzip""#;
     "response.grpc.messageCount" Int "Messages from the server." "response.grpc.messageCount > 100";
+    "response.grpc.trailers" StrMap "Trailers in the body: of gRPC-Web." r#"response.grpc.trailers["grpc-status"] == "5""#;
     "response.grpc.messages" Any "Messages from the server." "response.grpc.messages[0].size > 1000";
 };

@@ -1,11 +1,13 @@
-//! gRPC: calls over HTTP/2 with service, method, status and messages.
+//! gRPC over HTTP/2, and gRPC-Web over any HTTP: calls with service, method, status and messages.
 //!
-//! A call is recognised when it is finished, by its content type; what HTTP/2 made of it stays as it is,
-//! and `grpc` objects join request and response. Messages are shown without a schema.
+//! A call is recognised when it is finished, by its content type; what HTTP made of it stays as it is, and
+//! `grpc` objects join request and response. Messages have names where `limits.schemas` knows their types.
 
 mod fields;
 mod messages;
 mod protobuf;
+mod scalar;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,10 @@ use super::http::view::{self, answered, asked};
 use super::{Protocol, ProtocolInfo, Section, SectionContent, Transaction, Verdict, http2};
 use crate::limits::Limits;
 use crate::model::{EntryEvent, Map, ProtocolKey, Value};
+use crate::protobuf::{DescriptorSet, MessageType};
+
+use messages::{Messages, Reading};
+use protobuf::Typed;
 
 const INFO: ProtocolInfo = ProtocolInfo {
     key: "grpc",
@@ -27,9 +33,25 @@ const INFO: ProtocolInfo = ProtocolInfo {
     ..http2::INFO
 };
 
+const WEB2: ProtocolInfo = ProtocolInfo {
+    key: "grpcweb2",
+    abbr: "gRPC-Web",
+    long_name: "Hypertext Transfer Protocol Version 2 (HTTP/2) [ gRPC-Web over HTTP/2 ]",
+    reference: "https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md",
+    ports: &[80, 443, 8080],
+    ..INFO
+};
+
+const WEB1: ProtocolInfo = ProtocolInfo {
+    key: "grpcweb1",
+    version: "1.1",
+    long_name: "Hypertext Transfer Protocol -- HTTP/1.1 [ gRPC-Web over HTTP/1.1 ]",
+    ..WEB2
+};
+
 /// gRPC in the registry. It is found in the calls of HTTP/2, which opens its connections.
 pub static PROTOCOL: Protocol = Protocol {
-    infos: &[INFO],
+    infos: &[INFO, WEB1, WEB2],
     over: &[],
     probe: |_| Verdict::No,
     open: http2::open,
@@ -79,30 +101,36 @@ const SECTIONS: &[Section] = &[
     answered("Body", SectionContent::Body("response.content.text", "response.content.mimeType")),
 ];
 
-/// Makes a finished HTTP/2 call its own if it is one of gRPC.
+/// Makes a finished HTTP call its own if it is one of gRPC.
 pub(in crate::dissect) fn refine(transaction: &mut Transaction, limits: &Limits) -> bool {
-    if transaction.protocol.as_str() != http2::INFO.key
-        || !is_grpc(&transaction.request) && !is_grpc(&transaction.response)
-    {
-        return false;
-    }
-    transaction.protocol = ProtocolKey::new(INFO.key);
+    let Some(key) = kind(transaction) else { return false };
+    transaction.protocol = ProtocolKey::new(key);
     let path = transaction.request.get("path").and_then(Value::as_str).unwrap_or_default();
+    let set = limits.schemas.get();
+    let types = set.method(path);
     let (service, method) = path.trim_start_matches('/').rsplit_once('/').unwrap_or_default();
     let mut asked = Map::with_capacity(6);
     asked.put("service", Value::from(service));
     asked.put("method", Value::from(method));
     asked.put("timeout", Value::from(header(&transaction.request, "grpc-timeout")));
-    let body = ["postData", "text"];
-    join(&mut transaction.request, asked, body, limits, &mut transaction.events);
-    let answered = outcome(&transaction.response);
-    join(&mut transaction.response, answered, ["content", "text"], limits, &mut transaction.events);
+    let half = Half { body: ["postData", "text"], set: &set, message: types[0], limits };
+    half.join(&mut transaction.request, asked, &mut transaction.events);
+    let answered = Map::with_capacity(7);
+    let half = Half { body: ["content", "text"], set: &set, message: types[1], limits };
+    half.join(&mut transaction.response, answered, &mut transaction.events);
     true
 }
 
-fn is_grpc(message: &Value) -> bool {
-    header(message, "content-type").starts_with("application/grpc")
-        || !header(message, "grpc-status").is_empty()
+/// The key of the call's protocol, if it is one of gRPC.
+fn kind(transaction: &Transaction) -> Option<&'static str> {
+    let types = [&transaction.request, &transaction.response].map(|half| header(half, "content-type"));
+    let is_http2 = transaction.protocol.as_str() == http2::INFO.key;
+    if types.into_iter().any(web::is_web) {
+        return Some(if is_http2 { WEB2.key } else { WEB1.key });
+    }
+    let is_grpc = types.into_iter().any(|kind| kind.starts_with("application/grpc"))
+        || !header(&transaction.response, "grpc-status").is_empty();
+    (is_http2 && is_grpc).then_some(INFO.key)
 }
 
 fn header<'a>(message: &'a Value, name: &str) -> &'a str {
@@ -114,31 +142,52 @@ fn header<'a>(message: &'a Value, name: &str) -> &'a str {
     }
 }
 
-/// Status and message, from trailers or from a response that has nothing else.
-fn outcome(response: &Value) -> Map {
-    let mut map = Map::with_capacity(6);
-    if let Ok(code) = header(response, "grpc-status").parse::<i64>() {
-        map.put("status", Value::Int(code));
-        map.put("statusName", Value::from(status_name(code)));
-        map.put("message", unescape(header(response, "grpc-message")));
-    }
-    map
+/// One half of a call, and how it is read.
+struct Half<'h> {
+    /// Where the body stands.
+    body: [&'static str; 2],
+    set: &'h DescriptorSet,
+    /// The type of its messages.
+    message: Option<&'h MessageType>,
+    limits: &'h Limits,
 }
 
-/// Adds the `grpc` object with encoding and messages to one half.
-fn join(message: &mut Value, mut map: Map, body: [&str; 2], limits: &Limits, events: &mut Vec<EntryEvent>) {
-    let encoding: CompactString = header(message, "grpc-encoding").into();
-    let bytes = match message.get(body[0]).and_then(|outer| outer.get(body[1])) {
-        Some(Value::Str(text)) => text.as_bytes(),
-        Some(Value::Bytes(bytes)) => bytes,
-        _ => &[],
+impl Half<'_> {
+    /// Adds the `grpc` object: status, encoding and messages.
+    fn join(&self, half: &mut Value, mut map: Map, events: &mut Vec<EntryEvent>) {
+        let encoding: CompactString = header(half, "grpc-encoding").into();
+        let bytes = match half.get(self.body[0]).and_then(|outer| outer.get(self.body[1])) {
+            Some(Value::Str(text)) => text.as_bytes(),
+            Some(Value::Bytes(bytes)) => bytes,
+            _ => &[],
+        };
+        let body = web::without_base64(header(half, "content-type"), bytes);
+        let typed = self.message.map(|message| Typed { set: self.set, message });
+        let reading = Reading { encoding: &encoding, typed, limits: self.limits };
+        let Messages { list, count, trailers } = messages::read(&body, reading, events);
+        put_outcome(&mut map, half, &trailers);
+        map.put("encoding", encoding);
+        map.put("messageCount", Value::Int(count));
+        map.put("messages", Value::List(list));
+        if !trailers.is_empty() {
+            map.put("trailers", trailers);
+        }
+        if let Value::Map(tree) = half {
+            tree.put("grpc", map);
+        }
+    }
+}
+
+/// Status and message, from trailers or from a response that has nothing else.
+fn put_outcome(map: &mut Map, half: &Value, trailers: &Map) {
+    let said = |name: &str| match trailers.get(name).and_then(Value::as_str) {
+        Some(value) => value,
+        None => header(half, name),
     };
-    let (messages, count) = messages::read(bytes, &encoding, limits, events);
-    map.put("encoding", encoding);
-    map.put("messageCount", Value::Int(count));
-    map.put("messages", Value::List(messages));
-    if let Value::Map(tree) = message {
-        tree.put("grpc", map);
+    if let Ok(code) = said("grpc-status").parse::<i64>() {
+        map.put("status", Value::Int(code));
+        map.put("statusName", Value::from(status_name(code)));
+        map.put("message", unescape(said("grpc-message")));
     }
 }
 

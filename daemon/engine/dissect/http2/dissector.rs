@@ -1,13 +1,17 @@
 //! HTTP/2 on one connection: both lanes' frames, on their way to the streams.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::block::Block;
 use super::frame::{self, FrameHeader, HEADER, PREFACE, flag, kind};
 use super::lane::{Frame, Lane, State};
 use super::search::{Found, search};
 use super::streams::{Moment, Streams};
-use crate::dissect::{Carrier, Dissector, End, Input, Opening, Output, Progress};
+use crate::dissect::{Carrier, Dissector, End, Input, Opening, Output, Progress, Upgrade};
 use crate::limits::Limits;
-use crate::model::{Direction, ErrorKind, Timestamp};
+use crate::limits::http2::CONTROL_PAYLOAD;
+use crate::model::{Direction, ErrorKind, Timestamp, Value};
 
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -32,6 +36,9 @@ impl Http2 {
         let lane = |direction| Lane::new(direction, opening.from_start);
         let mut streams = Streams::new(opening.from_start);
         if let (Carrier::Upgraded(_), Some(upgrade)) = (opening.carrier, opening.upgrade) {
+            if let Some(settings) = upgrade_settings(upgrade) {
+                apply(&settings, Direction::ToClient, &mut streams);
+            }
             streams.begin_upgraded(upgrade.clone());
         }
         Self { lanes: [lane(Direction::ToServer), lane(Direction::ToClient)], streams }
@@ -143,10 +150,7 @@ impl Http2 {
                 self.streams.reset(moment, header.stream, code, out.transactions);
             }
             kind::SETTINGS if !frame.cut => {
-                let window = frame::settings(&frame.payload).filter(|(id, _)| *id == INITIAL_WINDOW_SIZE);
-                for (_, size) in window {
-                    self.streams.windows.set_initial(moment.direction.flipped(), size);
-                }
+                apply(&frame.payload, moment.direction.flipped(), &mut self.streams);
             }
             kind::GOAWAY => {
                 if let (Some(last), Some(code)) = (number(0), number(4)) {
@@ -233,6 +237,21 @@ impl Http2 {
             self.streams.close(end, ErrorKind::Connection, why, moment.limits, out.transactions);
         }
     }
+}
+
+/// Settings that hold for what is sent in `direction`.
+fn apply(payload: &[u8], direction: Direction, streams: &mut Streams) {
+    let windows = frame::settings(payload).filter(|(id, _)| *id == INITIAL_WINDOW_SIZE);
+    windows.for_each(|(_, size)| streams.windows.set_initial(direction, size));
+}
+
+/// The client's first settings, in the request that asked for HTTP/2 (RFC 7540 3.2.1).
+fn upgrade_settings(upgrade: &Upgrade) -> Option<Vec<u8>> {
+    let Value::Map(headers) = upgrade.request.get("headers")? else { return None };
+    let text = headers.get_ignore_case("http2-settings")?.as_str()?;
+    // What lies beyond is no settings: there are not many.
+    let text = text.trim().get(..text.trim().len().min(CONTROL_PAYLOAD))?;
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()
 }
 
 impl Dissector for Http2 {

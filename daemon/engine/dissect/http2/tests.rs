@@ -30,32 +30,6 @@ fn scripts() -> Vec<(String, Script)> {
     scripts
 }
 
-#[test]
-fn recorded_peers_give_the_golden_transactions() {
-    conversation::assert_golden(&recorded());
-}
-
-#[test]
-fn any_split_gives_the_same_transactions() {
-    conversation::assert_same_in_any_split(&scripts(), 10);
-}
-
-#[test]
-fn a_lost_piece_never_pairs_wrongly_and_is_declared() {
-    conversation::assert_lost_pieces_are_declared(&scripts());
-}
-
-#[test]
-fn a_lost_range_never_pairs_wrongly_and_is_declared() {
-    conversation::assert_lost_ranges_are_declared(&scripts(), 10);
-}
-
-#[test]
-fn joining_in_the_middle_never_pairs_wrongly() {
-    conversation::assert_joining_is_declared(&scripts());
-}
-
-/// A frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -252,6 +226,23 @@ fn waiting_for_flow_control_is_timed() {
     rig.down(&data(1, END_STREAM, b"end"));
     // Two steps of one millisecond each lie between the waits.
     assert_eq!(rig.only().events, [EntryEvent::ResponseStalled { ns: 802 * MS }]);
+}
+
+#[test]
+fn settings_of_an_upgrade_request_hold_from_the_start() {
+    let mut rig = Rig::silent(Limits::default(), true);
+    // SETTINGS_INITIAL_WINDOW_SIZE = 10
+    rig.up(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAQAAAAK\r\n\r\n");
+    rig.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+    rig.down(&[frame(4, 0, 0, &[]), headers(1, 0, OK), data(1, 0, &[b'x'; 10])].concat());
+    rig.wait(300);
+    rig.up(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat());
+    rig.up(&frame(8, 0, 1, &100_u32.to_be_bytes()));
+    rig.down(&data(1, END_STREAM, b"end"));
+    rig.close(End::Closed);
+    assert_eq!(rig.out.len(), 2);
+    let stalled = |event: &EntryEvent| matches!(event, EntryEvent::ResponseStalled { ns } if *ns >= 300 * MS);
+    assert!(rig.out[1].events.iter().any(stalled), "{:?}", rig.out[1].events);
 }
 
 #[test]

@@ -37,9 +37,9 @@ macro_rules! flags {
 
 /// Rows of flags.
 pub(super) const FIELDS: &[Field] = flags! {
-    "http" "HTTP of any version, gRPC and GraphQL included." "http" "http10" "http2" "grpc" "gql" "gqlv1" "gqlv2";
-    "http2" "HTTP/2, gRPC included." "http2" "grpc" "gqlv2";
-    "grpc" "gRPC; `http` holds as well." "grpc";
+    "http" "HTTP of any version, gRPC and GraphQL included." "http" "http10" "http2" "grpc" "grpcweb1" "grpcweb2" "gql" "gqlv1" "gqlv2";
+    "http2" "HTTP/2, gRPC included." "http2" "grpc" "grpcweb2" "gqlv2";
+    "grpc" "gRPC and gRPC-Web; `http` holds as well." "grpc" "grpcweb1" "grpcweb2";
     "gql" "GraphQL; `http` holds as well." "gql" "gqlv1" "gqlv2";
     "gqlv1" "GraphQL over HTTP/1." "gql" "gqlv1";
     "gqlv2" "GraphQL over HTTP/2." "gqlv2";

@@ -3,24 +3,29 @@
 use super::common::fields;
 use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, Value};
 
+/// gRPC and gRPC-Web.
+fn is_grpc(entry: &Entry) -> bool {
+    matches!(entry.protocol.as_str(), "grpc" | "grpcweb1" | "grpcweb2")
+}
+
 fn grpc_method(entry: &Entry) -> FieldValue<'_> {
     match entry.request.get("path").and_then(Value::as_str) {
-        Some(path) if entry.protocol.as_str() == "grpc" => {
-            FieldValue::Str(path.rsplit('/').next().unwrap_or_default())
-        }
+        Some(path) if is_grpc(entry) => FieldValue::Str(path.rsplit('/').next().unwrap_or_default()),
         _ => FieldValue::Missing,
     }
 }
 
 /// The `Grpc-Status` trailer; 0 without it, -1 where the call is not gRPC.
 fn grpc_status(entry: &Entry) -> FieldValue<'_> {
-    if entry.protocol.as_str() != "grpc" {
+    if !is_grpc(entry) {
         return FieldValue::Int(-1);
     }
-    let status = match entry.response.get("headers") {
+    // gRPC-Web has its trailers in the body.
+    let status = entry.response.get("grpc").and_then(|grpc| grpc.get("status"));
+    let status = status.or_else(|| match entry.response.get("headers") {
         Some(Value::Map(headers)) => headers.get_ignore_case("grpc-status"),
         _ => None,
-    };
+    });
     let number = match status {
         Some(Value::Int(number)) => Some(*number),
         Some(Value::Str(text)) => text.trim().parse().ok(),
