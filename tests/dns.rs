@@ -214,3 +214,79 @@ fn getent(netns: &Netns, resolv: &Path) -> Output {
     let script = format!("mount --bind {} /etc/resolv.conf && exec getent ahosts six.test", resolv.display());
     netns.command("unshare").args(["--mount", "sh", "-c", &script]).output().expect("run getent")
 }
+
+/// A real unbound in the foreground, with a zone of its own.
+struct Unbound {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Unbound {
+    fn start() -> Self {
+        let (dir, port) = (tempfile::tempdir().expect("temporary directory"), free_port());
+        let config = dir.path().join("unbound.conf");
+        let long: String = (0..8).map(|_| format!(" {:?}", "x".repeat(200))).collect();
+        let text = format!(
+            "server:\n interface: 127.0.0.1\n port: {port}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n\
+             \x20directory: {:?}\n use-syslog: no\n logfile: \"\"\n module-config: \"iterator\"\n access-control: 127.0.0.0/8 allow\n\
+             \x20num-threads: 1\n local-zone: \"test.\" static\n local-data: \"app.test. 300 IN A 127.77.0.9\"\n\
+             \x20local-data: \"app.test. 300 IN AAAA fd00::9\"\n local-data: \"test. 60 IN MX 5 mail.test.\"\n\
+             \x20local-data: 'long.test. 60 IN TXT{long}'\nremote-control:\n control-enable: no\n",
+            dir.path().display()
+        );
+        std::fs::write(&config, text).expect("unbound.conf");
+        let child = Command::new("unbound")
+            .args(["-d", "-p", "-c"])
+            .arg(&config)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start unbound");
+        let started = Self { child, port, _dir: dir };
+        until("unbound to answer", || {
+            started.ask(&["+tries=1", "+time=1", "ready.test"]).status.success().then_some(())
+        });
+        started
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let port = self.port.to_string();
+        Command::new("dig").args(["@127.0.0.1", "-p", &port]).args(arguments).output().expect("run dig")
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn root_lookups_at_unbound_are_entries_over_udp_and_tcp() {
+    let server = Unbound::start();
+    let daemon = Daemon::start();
+    let mut feed = daemon.feed(&format!("dns and dst.port == {}", server.port));
+    let mut next = |arguments: &[&str]| {
+        assert!(server.ask(arguments).status.success());
+        feed.next()
+    };
+    let address = next(&["app.test", "A"]);
+    assert_eq!(first_answer(&address, "ip"), "127.77.0.9");
+    assert_eq!(address["dst"]["processName"], "unbound");
+    assert_eq!(first_answer(&next(&["app.test", "AAAA"]), "ip"), "fd00::9");
+    assert_eq!(first_answer(&next(&["test", "MX"]), "mx"), "5 mail.test");
+    let none = next(&["none.test", "A"]);
+    assert_eq!(none["response"]["rcode"], "NXDOMAIN");
+    let over_tcp = next(&["+tcp", "app.test", "A"]);
+    assert_eq!(
+        (&over_tcp["request"]["transport"], first_answer(&over_tcp, "ip")),
+        (&"tcp".into(), "127.77.0.9")
+    );
+    // Too long for a datagram: the client asks again over TCP.
+    let cut = next(&["+noedns", "long.test", "TXT"]);
+    assert_eq!(cut["response"]["truncated"], true);
+    let whole = feed.next();
+    assert_eq!(whole["request"]["transport"], "tcp");
+    assert_eq!(first_answer(&whole, "data").len(), 8 * 203 - 1);
+}
