@@ -14,7 +14,9 @@
 #include "lib/core.h"
 #include "lib/kernel.h"
 #include "maps/scope_cgroups.h"
+#include "maps/scope_executables.h"
 #include "maps/scope_state.h"
+#include "maps/scope_users.h"
 #include "maps/tls_counters.h"
 #include "maps/tls_ring.h"
 #include "maps/tls_sessions.h"
@@ -118,23 +120,54 @@ static __noinline int verdicts_of_cgroups(void)
 	return found;
 }
 
+static __always_inline __u32 verdict_of_user(void)
+{
+	__u32 uid = bpf_get_current_uid_gid();
+	__u32 *verdict = bpf_map_lookup_elem(&scope_users, &uid);
+
+	return verdict ? *verdict : 0;
+}
+
+static __noinline int verdict_of_executable(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	struct scope_executable key = {};
+	__u32 *verdict;
+
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	verdict = bpf_map_lookup_elem(&scope_executables, &key);
+	return verdict ? *verdict : 0;
+}
+
+static __always_inline bool fits(__u32 lists, __u32 include, __u32 exclude, __u32 found)
+{
+	if ((lists & exclude) && (found & SCOPE_EXCLUDE))
+		return false;
+	return !(lists & include) || (found & SCOPE_INCLUDE);
+}
+
 /* As in packet.bpf.c, for the calling process. Ports and networks are not known yet. */
 static __noinline int is_wanted(void)
 {
-	__u32 zero = 0, found, lists;
+	__u32 zero = 0, lists;
 	__u32 *state = bpf_map_lookup_elem(&scope_state, &zero);
 
 	if (own_tgid && bpf_get_current_pid_tgid() >> 32 == own_tgid)
 		return 0;
-	if (!state)
+	if (!state || !*state)
 		return 1;
 	lists = *state;
-	if (!(lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)))
-		return 1;
-	found = verdicts_of_cgroups();
-	if (found & SCOPE_EXCLUDE)
+	if ((lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)) &&
+	    !fits(lists, SCOPE_INCLUDE_CGROUPS, SCOPE_EXCLUDE_CGROUPS, verdicts_of_cgroups()))
 		return 0;
-	return !(lists & SCOPE_INCLUDE_CGROUPS) || (found & SCOPE_INCLUDE);
+	if ((lists & (SCOPE_INCLUDE_USERS | SCOPE_EXCLUDE_USERS)) &&
+	    !fits(lists, SCOPE_INCLUDE_USERS, SCOPE_EXCLUDE_USERS, verdict_of_user()))
+		return 0;
+	return !(lists & (SCOPE_INCLUDE_EXECUTABLES | SCOPE_EXCLUDE_EXECUTABLES)) ||
+	       fits(lists, SCOPE_INCLUDE_EXECUTABLES, SCOPE_EXCLUDE_EXECUTABLES,
+		    verdict_of_executable());
 }
 
 static __always_inline __u64 started_of_current(void)
