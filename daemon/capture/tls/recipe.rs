@@ -87,11 +87,12 @@ const GNUTLS: [Call; 6] = [
 
 /// NSPR moves the bytes of all its descriptors; those that NSS made TLS of are known by
 /// `SSL_ImportFD`, which is in another file.
-const NSPR: [Call; 5] = [
+const NSPR: [Call; 6] = [
     call("PR_Read", "nspr_read", "tls_leave"),
     call("PR_Write", "nspr_write", "tls_leave"),
     call("PR_Recv", "nspr_read", "tls_leave"),
     call("PR_Send", "nspr_write", "tls_leave"),
+    call("PR_Writev", "nspr_gather", "nspr_gathered_leave"),
     entry("PR_Close", "tls_close"),
 ];
 
