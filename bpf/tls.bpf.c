@@ -591,6 +591,34 @@ int nspr_opened(struct pt_regs *ctx)
 	return 0;
 }
 
+/* (handle of a listener, ...) -> handle: what comes out of a TLS listener is TLS */
+SEC("uprobe")
+int nspr_accepting(struct pt_regs *ctx)
+{
+	struct tls_session_key key = session_key(PT_REGS_PARM1(ctx));
+	struct tls_thread *thread;
+
+	if (!bpf_map_lookup_elem(&tls_sessions, &key))
+		return 0;
+	thread = thread_of(bpf_get_current_pid_tgid());
+	if (thread)
+		thread->opening = key.handle;
+	return 0;
+}
+
+SEC("uprobe")
+int nspr_accepted(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+
+	if (!thread || !thread->opening)
+		return 0;
+	thread->opening = 0;
+	open_session(PT_REGS_RC(ctx), TLS_NSPR);
+	return 0;
+}
+
 /* (handle *, ...) */
 SEC("uprobe")
 int gnutls_opening(struct pt_regs *ctx)
