@@ -226,7 +226,7 @@ impl Unbound {
     fn start() -> Self {
         let (dir, port) = (tempfile::tempdir().expect("temporary directory"), free_port());
         let config = dir.path().join("unbound.conf");
-        let long: String = (0..8).map(|_| format!(" {:?}", "x".repeat(200))).collect();
+        let long = format!(" {:?}", "x".repeat(200)).repeat(8);
         let text = format!(
             "server:\n interface: 127.0.0.1\n port: {port}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n\
              \x20directory: {:?}\n use-syslog: no\n logfile: \"\"\n module-config: \"iterator\"\n access-control: 127.0.0.0/8 allow\n\
