@@ -14,7 +14,9 @@
 #include "lib/core.h"
 #include "lib/kernel.h"
 #include "maps/scope_cgroups.h"
+#include "maps/scope_executables.h"
 #include "maps/scope_state.h"
+#include "maps/scope_users.h"
 #include "maps/tls_counters.h"
 #include "maps/tls_ring.h"
 #include "maps/tls_sessions.h"
@@ -59,11 +61,14 @@ enum tls_how {
 	HOW_KNOWN = 0x800,	/* is about TLS only if the handle's session was opened */
 	HOW_HANDED = 0x1000,	/* was handed over when it began */
 	HOW_SHAKES = 0x2000,	/* is a handshake */
-	HOW_FLAGGED = 0x4000,	/* HOW_STORES at the fifth argument, not the fourth */
+	HOW_GATHERS = 0x4000,	/* the buffer is an array of pieces, as many as the third argument says */
+	HOW_FLAGGED = 0x8000,	/* HOW_STORES at the fifth argument, not the fourth */
 };
 
 /* Depth at which a nested call is one whose outer call was left without our knowing (longjmp). */
 #define MAX_NESTED 16
+/* Most pieces of one gathering write; NSPR takes no more. */
+#define MAX_PIECES 16
 /* Bound of tls_session.confidence: as many contradictions replace what was believed. */
 #define MAX_CONFIDENCE 8
 /* Levels of the cgroup tree looked at for a scope, as in packet.bpf.c. */
@@ -122,23 +127,54 @@ static __noinline int verdicts_of_cgroups(void)
 	return found;
 }
 
+static __always_inline __u32 verdict_of_user(void)
+{
+	__u32 uid = bpf_get_current_uid_gid();
+	__u32 *verdict = bpf_map_lookup_elem(&scope_users, &uid);
+
+	return verdict ? *verdict : 0;
+}
+
+static __noinline int verdict_of_executable(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	struct scope_executable key = {};
+	__u32 *verdict;
+
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	verdict = bpf_map_lookup_elem(&scope_executables, &key);
+	return verdict ? *verdict : 0;
+}
+
+static __always_inline bool fits(__u32 lists, __u32 include, __u32 exclude, __u32 found)
+{
+	if ((lists & exclude) && (found & SCOPE_EXCLUDE))
+		return false;
+	return !(lists & include) || (found & SCOPE_INCLUDE);
+}
+
 /* As in packet.bpf.c, for the calling process. Ports and networks are not known yet. */
 static __noinline int is_wanted(void)
 {
-	__u32 zero = 0, found, lists;
+	__u32 zero = 0, lists;
 	__u32 *state = bpf_map_lookup_elem(&scope_state, &zero);
 
 	if (own_tgid && bpf_get_current_pid_tgid() >> 32 == own_tgid)
 		return 0;
-	if (!state)
+	if (!state || !*state)
 		return 1;
 	lists = *state;
-	if (!(lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)))
-		return 1;
-	found = verdicts_of_cgroups();
-	if (found & SCOPE_EXCLUDE)
+	if ((lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)) &&
+	    !fits(lists, SCOPE_INCLUDE_CGROUPS, SCOPE_EXCLUDE_CGROUPS, verdicts_of_cgroups()))
 		return 0;
-	return !(lists & SCOPE_INCLUDE_CGROUPS) || (found & SCOPE_INCLUDE);
+	if ((lists & (SCOPE_INCLUDE_USERS | SCOPE_EXCLUDE_USERS)) &&
+	    !fits(lists, SCOPE_INCLUDE_USERS, SCOPE_EXCLUDE_USERS, verdict_of_user()))
+		return 0;
+	return !(lists & (SCOPE_INCLUDE_EXECUTABLES | SCOPE_EXCLUDE_EXECUTABLES)) ||
+	       fits(lists, SCOPE_INCLUDE_EXECUTABLES, SCOPE_EXCLUDE_EXECUTABLES,
+		    verdict_of_executable());
 }
 
 static __always_inline __u64 started_of_current(void)
@@ -382,12 +418,12 @@ static __always_inline struct tls_thread *thread_of(__u64 id)
 static __noinline int enter(struct pt_regs *ctx, __u32 how)
 {
 	struct tls_thread *thread;
-	__u64 handle = PT_REGS_PARM1(ctx);
+	__u64 handle = PT_REGS_PARM1(ctx), third = PT_REGS_PARM3(ctx), fourth = PT_REGS_PARM4(ctx);
 	__u64 sp = PT_REGS_SP(ctx);
-	__u64 fourth = PT_REGS_PARM4(ctx), fifth = PT_REGS_PARM5(ctx);
+	__u64 fifth = PT_REGS_PARM5(ctx);
 
-	/* Keeps the compiler from choosing the register before it reads. */
-	asm volatile("" : "+r"(fourth), "+r"(fifth));
+	/* One load from a chosen place is what verifiers refuse. */
+	asm volatile("" : "+r"(third), "+r"(fourth), "+r"(fifth));
 	if (how & HOW_KNOWN) {
 		struct tls_session_key key = session_key(handle);
 
@@ -413,7 +449,7 @@ static __noinline int enter(struct pt_regs *ctx, __u32 how)
 	thread->nested = 0;
 	thread->call.handle = handle;
 	thread->call.buffer = PT_REGS_PARM2(ctx);
-	thread->call.stored_at = how & HOW_FLAGGED ? fifth : fourth;
+	thread->call.stored_at = how & HOW_GATHERS ? third : how & HOW_FLAGGED ? fifth : fourth;
 	thread->call.sp = sp;
 	thread->call.cookie = 0;
 	thread->call.how = how;
@@ -434,32 +470,84 @@ static __always_inline void look_nearby(struct tls_thread *thread, const struct 
 	thread->unsent = call->handle;
 }
 
+/* Ends the call that the thread is in; gives its session if something is to be taken from it. */
+static __always_inline struct tls_session *end_call(struct pt_regs *ctx, struct tls_call *call,
+						    struct tls_session_key *key, __u64 *total)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+	struct tls_session *session;
+
+	if (!thread || !thread->call.is_active || PT_REGS_SP(ctx) < thread->call.sp)
+		return NULL;
+	*call = thread->call;
+	thread->call.is_active = 0;
+	*total = length_of(call, PT_REGS_RC(ctx));
+	if (!*total && !call->cookie)
+		return NULL;
+	*key = session_key(call->handle);
+	session = session_of(key, call->how & HOW_FAMILY, 0);
+	if (!session)
+		return NULL;
+	if (call->cookie)
+		bind(session, key, call->cookie, TLS_IN_CALL);
+	else
+		look_nearby(thread, call, session, key);
+	return *total ? session : NULL;
+}
+
 SEC("uprobe")
 int tls_leave(struct pt_regs *ctx)
 {
-	__u64 id = bpf_get_current_pid_tgid(), total;
-	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
-	struct tls_session_key key;
+	struct tls_session_key key = {};
+	struct tls_call call = {};
 	struct tls_session *session;
-	struct tls_call call;
+	__u64 total = 0;
 
-	if (!thread || !thread->call.is_active || PT_REGS_SP(ctx) < thread->call.sp)
-		return 0;
-	call = thread->call;
-	thread->call.is_active = 0;
-	total = length_of(&call, PT_REGS_RC(ctx));
-	if (!total && !call.cookie)
-		return 0;
-	key = session_key(call.handle);
-	session = session_of(&key, call.how & HOW_FAMILY, 0);
-	if (!session)
-		return 0;
-	if (call.cookie)
-		bind(session, &key, call.cookie, TLS_IN_CALL);
-	else
-		look_nearby(thread, &call, session, &key);
-	if (total)
+	session = end_call(ctx, &call, &key, &total);
+	if (session)
 		take_message(&call, session, &key, total);
+	return 0;
+}
+
+/*
+ * A piece of a gathering write; gives its length, at most `left`. Global as copy_chunk is.
+ */
+__noinline int take_piece(__u64 handle, __u64 at, __u32 how, __u32 left)
+{
+	struct tls_session_key key = session_key(handle);
+	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, &key);
+	struct tls_call part = { .handle = handle, .how = how };
+	struct {
+		__u64 base;
+		__u32 len, reserved;
+	} piece;
+
+	if (!session || bpf_probe_read_user(&piece, sizeof(piece), (void *)at))
+		return 0;
+	if (piece.len > left)
+		piece.len = left;
+	part.buffer = piece.base;
+	if (piece.len)
+		take_message(&part, session, &key, piece.len);
+	return piece.len;
+}
+
+/* At the return of (handle, pieces, int count, ...) -> int */
+SEC("uprobe")
+int nspr_gathered_leave(struct pt_regs *ctx)
+{
+	struct tls_session_key key = {};
+	struct tls_call call = {};
+	__u64 total = 0;
+
+	if (!end_call(ctx, &call, &key, &total))
+		return 0;
+	for (__u32 index = 0; index < MAX_PIECES && index < call.stored_at && total; index++) {
+		__u32 len = take_piece(call.handle, call.buffer + index * 16, call.how, total);
+
+		total = len < total ? total - len : 0;
+	}
 	return 0;
 }
 
@@ -484,6 +572,8 @@ ENTER(gnutls_write, TLS_GNUTLS | HOW_LONG | HOW_WRITES)
 /* (handle, buffer, int length) -> int */
 ENTER(nspr_read, TLS_NSPR | HOW_KNOWN)
 ENTER(nspr_write, TLS_NSPR | HOW_KNOWN | HOW_WRITES)
+/* (handle, pieces, int count, ...) -> int */
+ENTER(nspr_gather, TLS_NSPR | HOW_KNOWN | HOW_WRITES | HOW_GATHERS)
 
 static __always_inline void close_session(__u64 handle)
 {
@@ -537,6 +627,34 @@ int openssl_cleared(struct pt_regs *ctx)
 SEC("uprobe")
 int nspr_opened(struct pt_regs *ctx)
 {
+	open_session(PT_REGS_RC(ctx), TLS_NSPR);
+	return 0;
+}
+
+/* (handle of a listener, ...) -> handle: what comes out of a TLS listener is TLS */
+SEC("uprobe")
+int nspr_accepting(struct pt_regs *ctx)
+{
+	struct tls_session_key key = session_key(PT_REGS_PARM1(ctx));
+	struct tls_thread *thread;
+
+	if (!bpf_map_lookup_elem(&tls_sessions, &key))
+		return 0;
+	thread = thread_of(bpf_get_current_pid_tgid());
+	if (thread)
+		thread->opening = key.handle;
+	return 0;
+}
+
+SEC("uprobe")
+int nspr_accepted(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+
+	if (!thread || !thread->opening)
+		return 0;
+	thread->opening = 0;
 	open_session(PT_REGS_RC(ctx), TLS_NSPR);
 	return 0;
 }

@@ -61,16 +61,22 @@ impl Program {
 
     /// Built with these flags into a directory of the test's.
     pub(crate) fn go(keys: &Keys, flags: &[&str]) -> Self {
+        Self::go_of("go", keys, flags)
+    }
+
+    /// As `go`, with the compiler of this version.
+    pub(crate) fn go_of(compiler: &str, keys: &Keys, flags: &[&str]) -> Self {
         let binary = keys.text("gopeer");
-        let built = Command::new("go")
+        let built = Command::new(compiler)
             .arg("build")
             .args(flags)
             .args(["-o", &binary, &Self::source("peer.go")])
-            .env("GOCACHE", std::env::temp_dir().join("remora-test-gocache"))
+            .env("GOCACHE", "/var/cache/remora-test/gocache")
             .env("CGO_ENABLED", "0")
+            .env("GOTOOLCHAIN", "local")
             .status()
-            .expect("run go");
-        assert!(built.success(), "go build {flags:?}");
+            .unwrap_or_else(|error| panic!("{compiler}: {error}; run scripts/setup test"));
+        assert!(built.success(), "{compiler} build {flags:?}");
         Self::of(&[&binary])
     }
 

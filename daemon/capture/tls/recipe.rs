@@ -90,12 +90,14 @@ const GNUTLS: [Call; 6] = [
 ];
 
 /// NSPR moves the bytes of all its descriptors; those that NSS made TLS of are known by
-/// `SSL_ImportFD`, which is in another file.
-const NSPR: [Call; 5] = [
+/// `SSL_ImportFD`, which is in another file, or by the listener that they came from.
+const NSPR: [Call; 7] = [
     call("PR_Read", "nspr_read", "tls_leave"),
     call("PR_Write", "nspr_write", "tls_leave"),
     call("PR_Recv", "nspr_read", "tls_leave"),
     call("PR_Send", "nspr_write", "tls_leave"),
+    call("PR_Writev", "nspr_gather", "nspr_gathered_leave"),
+    call("PR_Accept", "nspr_accepting", "nspr_accepted"),
     entry("PR_Close", "tls_close"),
 ];
 
