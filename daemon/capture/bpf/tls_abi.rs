@@ -70,6 +70,7 @@ fn library(family: u32) -> Option<TlsLibrary> {
         tls_family::TLS_GNUTLS => TlsLibrary::GnuTls,
         tls_family::TLS_NSPR => TlsLibrary::Nss,
         tls_family::TLS_GO => TlsLibrary::Go,
+        tls_family::TLS_RUSTLS => TlsLibrary::Rustls,
         _ => return None,
     })
 }
