@@ -146,7 +146,11 @@ impl App {
         let Self { config, sources, tokio, server, api, running, capture, schemas, pipeline, raw, shutdown } =
             self;
         let reload = reload::Reload::new(config.clone(), sources, Arc::clone(&capture), &running, schemas);
-        tokio.spawn(signals::watch(shutdown.clone(), reload));
+        let taken = {
+            let _inside = tokio.enter();
+            signals::listen().context("taking signals")?
+        };
+        tokio.spawn(signals::serve(taken, shutdown.clone(), reload));
         announce(&server.addresses());
         let api_shutdown = Shutdown::new();
         let serving = tokio.spawn(server.serve(api, api_shutdown.clone()));

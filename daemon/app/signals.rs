@@ -7,27 +7,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::reload::Reload;
 use crate::runtime::{ExitCode, Shutdown};
 
-/// Watches until the process ends.
-pub(super) async fn watch(shutdown: Shutdown, reload: Reload) {
-    let signals = (|| {
-        Ok::<_, std::io::Error>((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        ))
-    })();
-    match signals {
-        Ok(signals) => serve(signals, &shutdown, Arc::new(reload)).await,
-        Err(error) => shutdown.trigger(format!("signals cannot be received: {error}")),
-    }
+/// The signals that are taken.
+pub(super) type Signals = (Signal, Signal, Signal);
+
+/// Takes the signals from here on: before anybody is told that the daemon is ready, and may send one. Needs
+/// tokio's context.
+pub(super) fn listen() -> std::io::Result<Signals> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
 }
 
-async fn serve(signals: (Signal, Signal, Signal), shutdown: &Shutdown, reload: Arc<Reload>) {
+/// Answers them until the process ends.
+pub(super) async fn serve(signals: Signals, shutdown: Shutdown, reload: Reload) {
     let (mut terminate, mut interrupt, mut hangup) = signals;
+    let reload = Arc::new(reload);
     loop {
         tokio::select! {
-            _ = terminate.recv() => end(shutdown, "SIGTERM"),
-            _ = interrupt.recv() => end(shutdown, "SIGINT"),
+            _ = terminate.recv() => end(&shutdown, "SIGTERM"),
+            _ = interrupt.recv() => end(&shutdown, "SIGINT"),
             _ = hangup.recv() => {
                 let reload = Arc::clone(&reload);
                 // Reads files; a panic in it is reported by tokio and must not end the daemon.

@@ -121,9 +121,12 @@ pub(in crate::dissect) fn refine(transaction: &mut Transaction, limits: &Limits)
     true
 }
 
-/// The key of the call's protocol, if it is one of gRPC.
+/// The key of the call's protocol, if it is one of gRPC. Every HTTP call comes here, so little is looked at.
 fn kind(transaction: &Transaction) -> Option<&'static str> {
-    let types = [&transaction.request, &transaction.response].map(|half| header(half, "content-type"));
+    let types =
+        [(&transaction.request, "postData"), (&transaction.response, "content")].map(|(half, body)| {
+            half.get(body).and_then(|body| body.get("mimeType")?.as_str()).unwrap_or_default()
+        });
     let is_http2 = transaction.protocol.as_str() == http2::INFO.key;
     if types.into_iter().any(web::is_web) {
         return Some(if is_http2 { WEB2.key } else { WEB1.key });

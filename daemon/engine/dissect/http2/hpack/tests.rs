@@ -7,6 +7,9 @@ use super::{Decoder, Field, Malformed};
 
 type List = Vec<(String, String)>;
 
+/// Blocks of one connection, each with its headers.
+type Story = Vec<(Vec<u8>, List)>;
+
 const CAP: usize = 64 << 10;
 
 fn hex(text: &str) -> Vec<u8> {
@@ -84,6 +87,69 @@ fn blocks_of_other_encoders_decode() {
         let mut decoder = Decoder::new(false);
         for (index, (block, headers)) in story.iter().enumerate() {
             assert_eq!(decode(&mut decoder, block).as_ref(), Ok(headers), "story {number}, block {index}");
+        }
+    }
+}
+
+/// Stories of http2jp/hpack-test-case (MIT, Jxck and others; taken from the crate httlib-hpack): 14 encoders, of
+/// each four stories, 30 blocks of each.
+fn interop_stories() -> Vec<(String, Story)> {
+    let packed = include_bytes!("interop.json.zst");
+    let plain = zstd::Decoder::new(&packed[..]).expect("zstd");
+    let json: Json = serde_json::from_reader(plain).expect("json");
+    let block = |block: &Json| (hex(block["wire"].as_str().expect("hex")), header_list(&block["headers"]));
+    let stories = json.as_object().expect("stories").iter();
+    stories
+        .map(|(name, story)| (name.clone(), story.as_array().expect("blocks").iter().map(block).collect()))
+        .collect()
+}
+
+/// All of hpack-test-case where `REMORA_HPACK_STORIES` names its folder; a build does not carry its 64 MiB.
+fn all_interop_stories() -> Vec<(String, Story)> {
+    let Some(root) = std::env::var_os("REMORA_HPACK_STORIES") else { return interop_stories() };
+    let mut found = Vec::new();
+    let below = |path: &std::path::Path| {
+        std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path())
+    };
+    for file in below(root.as_ref())
+        .filter(|path| path.is_dir())
+        .flat_map(|folder| below(&folder).collect::<Vec<_>>())
+    {
+        let json: Json = serde_json::from_slice(&std::fs::read(&file).expect("a story")).expect("json");
+        let header = |header: &Json| {
+            let pair = header.as_object().and_then(|pair| pair.iter().next());
+            pair.map(|(name, value)| (name.clone(), value.as_str().expect("text").to_owned()))
+                .expect("a pair")
+        };
+        let block = |case: &Json| {
+            let headers = case["headers"].as_array().expect("a list").iter().map(header).collect();
+            (hex(case["wire"].as_str().expect("hex")), headers)
+        };
+        found.push((
+            file.display().to_string(),
+            json["cases"].as_array().expect("cases").iter().map(block).collect(),
+        ));
+    }
+    found
+}
+
+#[test]
+fn public_interop_stories_decode() {
+    let stories = all_interop_stories();
+    assert!(stories.len() >= 50);
+    for (name, story) in &stories {
+        let mut decoder = Decoder::new(false);
+        for (index, (block, headers)) in story.iter().enumerate() {
+            assert_eq!(decode(&mut decoder, block).as_ref(), Ok(headers), "{name}, block {index}");
+        }
+    }
+}
+
+#[test]
+fn public_interop_stories_joined_late_are_right_or_unknown() {
+    for (_, story) in interop_stories() {
+        for from in [1, story.len() / 2] {
+            assert_right_or_unknown(&story[from.min(story.len())..], &mut Decoder::new(true));
         }
     }
 }
