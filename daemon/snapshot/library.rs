@@ -15,9 +15,11 @@ use std::time::Duration;
 use super::dissections::Dissections;
 use super::export::Lengths;
 use super::manifest::{Dissection, Snapshot, Stage};
+use super::pace::Pacer;
 use super::{LibraryConfig, Request, SnapshotError};
 use crate::archive::{Archive, Segment};
 use crate::engine::kfl::{Context, Filter};
+use crate::engine::limits::Limits;
 use crate::engine::model::Timestamp;
 use crate::runtime::clock;
 use crate::store::{Reader, Store};
@@ -98,17 +100,17 @@ impl Library {
         Ok(this)
     }
 
+    /// Has dissections gone on with that were under way when the daemon ended.
     fn take_up(&self) {
-        let unfinished: Vec<(u64, u64)> = self
-            .state()
-            .snapshots
-            .values()
-            .flat_map(|snapshot| snapshot.dissections.iter().map(|dissection| (snapshot.id, dissection)))
-            .filter(|(_, dissection)| !dissection.stage.is_over())
-            .map(|(id, dissection)| (id, dissection.id))
-            .collect();
+        let mut unfinished = Vec::new();
+        for snapshot in self.state().snapshots.values_mut() {
+            let id = snapshot.id;
+            for dissection in snapshot.dissections.iter_mut().filter(|found| !found.stage.is_over()) {
+                dissection.stage = Stage::Pending;
+                unfinished.push((id, dissection.id));
+            }
+        }
         for (snapshot, dissection) in unfinished {
-            // From the beginning: what was stored of it is thrown away when it starts.
             self.dissections.enqueue(snapshot, dissection);
         }
     }
@@ -345,11 +347,11 @@ impl Library {
         if dissection.stage.is_over() {
             return Ok(dissection);
         }
-        self.dissections.cancel(snapshot.id, Some(dissection.id));
-        if dissection.stage == Stage::Pending {
-            self.finish_dissection(snapshot.id, Dissection { stage: Stage::Cancelled, ..dissection.clone() });
+        let cancelled = Dissection { stage: Stage::Cancelled, ..dissection };
+        if !self.dissections.cancel(snapshot.id, Some(cancelled.id)) {
+            self.note_dissection(snapshot.id, &cancelled);
         }
-        Ok(Dissection { stage: Stage::Cancelled, ..dissection })
+        Ok(cancelled)
     }
 
     /// Removes a dissection and its entries.
@@ -366,25 +368,34 @@ impl Library {
     pub fn entries(&self, name: &str) -> Result<Reader, SnapshotError> {
         let (snapshot, dissection) = name.split_once('/').unwrap_or((name, ""));
         let (snapshot, dissection) = self.dissection(snapshot, dissection)?;
-        if dissection.stage == Stage::Pending {
+        if dissection.stage == Stage::Pending && dissection.entries == 0 {
             return Err(SnapshotError::NotDissected { name: name.to_owned() });
         }
         let path = self.entries_path(snapshot.id, dissection.id);
         Ok(self.dissections.store(snapshot.id, dissection.id, &path)?.reader())
     }
 
-    /// Writes down how a dissection ended, unless it was deleted meanwhile.
-    pub(super) fn finish_dissection(&self, snapshot: u64, ended: Dissection) {
+    /// Writes down how far a dissection is, unless it was deleted meanwhile.
+    pub(super) fn note_dissection(&self, snapshot: u64, now: &Dissection) {
         let updated = self.update(snapshot, |snapshot| {
-            for dissection in &mut snapshot.dissections {
-                if dissection.id == ended.id {
-                    dissection.clone_from(&ended);
-                }
+            for dissection in snapshot.dissections.iter_mut().filter(|found| found.id == now.id) {
+                dissection.clone_from(now);
             }
         });
-        if let Err(error) = updated {
-            tracing::warn!("the end of a dissection is not written down: {error}");
+        match updated {
+            Ok(_) | Err(SnapshotError::NotFound { .. }) => {}
+            Err(error) => tracing::warn!("how far a dissection is is not written down: {error}"),
         }
+    }
+
+    /// A pacer for work that nobody waits for.
+    pub(super) fn pacer(&self) -> Pacer {
+        Pacer::new(self.config.delayed.pace, self.archive.clone())
+    }
+
+    /// Caps of delayed dissection: those of live dissection, and its own bound of memory.
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        Arc::new(Limits { max_held: self.config.delayed.memory, ..(*self.config.limits).clone() })
     }
 
     pub(super) fn directory(&self, id: u64) -> PathBuf {
@@ -459,7 +470,12 @@ pub(super) fn check_name(name: &str) -> Result<(), SnapshotError> {
 }
 
 pub(super) fn filter_of(kfl: &str) -> Result<Filter, SnapshotError> {
-    Filter::parse(kfl, &Context::new(clock::now())).map_err(|error| invalid(error.to_string()))
+    filter_at(kfl, clock::now())
+}
+
+/// A filter as it was meant at a moment: `now()` is that one.
+pub(super) fn filter_at(kfl: &str, at: Timestamp) -> Result<Filter, SnapshotError> {
+    Filter::parse(kfl, &Context::new(at)).map_err(|error| invalid(error.to_string()))
 }
 
 /// Filter and peers as one filter.

@@ -112,4 +112,10 @@ pub struct Dissection {
     pub last: Timestamp,
     /// What went wrong or is missing.
     pub errors: Vec<String>,
+    /// Entries that were there already when it was taken up after a restart; zero without one.
+    pub resumed: u64,
+    /// Most bytes that it held of connections and calls under way.
+    pub held: u64,
+    /// The bound of that when it was made.
+    pub max_held: u64,
 }

@@ -8,12 +8,16 @@ use bytes::Bytes;
 
 use super::*;
 use crate::archive::{ArchiveConfig, Feed, Identities, Recorder};
-use crate::engine::model::{CaptureSource, Hook, NodeInfo, Packet, Record, SocketCookie};
+use crate::engine::model::{CaptureSource, Entry, Hook, NodeInfo, Packet, Record, SocketCookie};
 use crate::runtime::clock;
 use crate::store::{Store, StoreConfig};
 use crate::telemetry::Drops;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+#[path = "../../tests/support/conversations.rs"]
+mod made_up;
+use made_up::conversations;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Nobody;
 
@@ -53,7 +57,7 @@ impl Host {
 
     fn library_of(&self, max_bytes: u64) -> Result<Arc<Library>, SnapshotError> {
         let limits = Arc::new(Limits::default());
-        let config = LibraryConfig { path: self.snapshots(), max_bytes, limits };
+        let config = LibraryConfig { path: self.snapshots(), max_bytes, limits, delayed: Delayed::default() };
         Library::open(config, Arc::clone(&self.store), Some(self.recorder.archive()))
     }
 
@@ -233,6 +237,106 @@ fn a_dissection_that_a_crash_interrupted_is_made_again() {
     let library = host.library();
     let dissection = completed(&library, "one");
     assert_eq!((dissection.stage, dissection.packets), (Stage::Completed, 10), "{dissection:?}");
+}
+
+/// A snapshot of conversations and its first dissection, made without a break.
+fn dissected(library: &Library, calls: usize, body: usize) -> Vec<Arc<Entry>> {
+    let file = std::io::Cursor::new(conversations(calls, body));
+    let file = CaptureFile::read_from(Path::new("conversations"), Box::new(file)).unwrap();
+    library.import("one", file).unwrap();
+    library.dissect("one", "").unwrap();
+    assert_eq!(completed(library, "one").stage, Stage::Completed);
+    stored(library, "one")
+}
+
+fn stored(library: &Library, name: &str) -> Vec<Arc<Entry>> {
+    let mut entries = Vec::new();
+    let mut take = |entry| {
+        entries.push(entry);
+        std::ops::ControlFlow::Continue(())
+    };
+    library.entries(name).unwrap().oldest_first(0, u64::MAX, &mut take, &|_| false).unwrap();
+    entries
+}
+
+/// Brings a completed dissection into the state that a kill of the daemon leaves behind: entries that were committed,
+/// a file that was not closed, and a manifest that says that it is under way.
+fn interrupt(host: &Host, committed: &[Arc<Entry>]) {
+    let (id, document) = host.store.snapshots().unwrap().pop().unwrap();
+    let mut snapshot: Snapshot = serde_json::from_slice(&document).unwrap();
+    snapshot.dissections[0].stage = Stage::Running;
+    (snapshot.dissections[0].entries, snapshot.dissections[0].progress) = (committed.len() as u64, 30);
+    host.store.set_snapshot(id, Some(&serde_json::to_vec(&snapshot).unwrap())).unwrap();
+    let path = host.snapshots().join(format!("{id}/1.entries"));
+    std::fs::remove_dir_all(&path).unwrap();
+    let metrics = || Arc::new(crate::telemetry::Metrics::new(Arc::new(Drops::new())));
+    let partial = Store::open(&path, StoreConfig::default()).unwrap();
+    let mut writer = partial.writer(metrics()).unwrap();
+    writer.append(committed).unwrap();
+    writer.flush().unwrap();
+}
+
+#[test]
+fn a_dissection_that_was_interrupted_goes_on_and_equals_one_that_was_not() {
+    for share in [1, 50, 99] {
+        let host = Host::new();
+        let library = host.library();
+        let whole = dissected(&library, 3_000, 3_000);
+        assert!(whole.len() > 3_000 && whole.iter().any(|entry| entry.error.is_some()));
+        assert!(whole.iter().any(|entry| !entry.dst.dns.is_empty() && !entry.events.is_empty()));
+        drop(library);
+        let committed = whole.len() * share / 100;
+        interrupt(&host, &whole[..committed]);
+        let library = host.library();
+        let (_, shown) = library.dissection("one", "").unwrap();
+        assert!(shown.progress >= 30, "what is shown does not go back: {shown:?}");
+        assert!(stored(&library, "one").len() >= committed, "what was committed is there at once");
+        let ended = completed(&library, "one");
+        assert_eq!((ended.stage, ended.resumed), (Stage::Completed, committed as u64), "{ended:?}");
+        assert_eq!(ended.entries, whole.len() as u64);
+        assert_eq!(stored(&library, "one"), whole);
+    }
+}
+
+#[test]
+fn what_was_stored_is_thrown_away_where_it_would_not_come_out_again() {
+    let host = Host::new();
+    let library = host.library();
+    let whole = dissected(&library, 500, 300);
+    drop(library);
+    // As another release may have made it.
+    let mut other: Vec<Arc<Entry>> = whole[..100].to_vec();
+    other[70] = Arc::new(Entry { status: 999, ..Entry::clone(&other[70]) });
+    interrupt(&host, &other);
+    let library = host.library();
+    let ended = completed(&library, "one");
+    assert_eq!((ended.stage, ended.resumed), (Stage::Completed, 0), "{ended:?}");
+    assert_eq!(stored(&library, "one"), whole);
+    // As a filter or a shorter file would have left it: more than comes out.
+    drop(library);
+    let mut longer = whole.clone();
+    let last = whole.len() as u64;
+    longer.push(Arc::new(Entry { seq: last + 1, ..Entry::clone(&whole[0]) }));
+    interrupt(&host, &longer);
+    let library = host.library();
+    assert_eq!(completed(&library, "one").entries, last);
+    assert_eq!(stored(&library, "one"), whole);
+}
+
+#[test]
+fn a_dissection_says_what_it_holds_and_what_its_bound_is() {
+    let host = Host::new();
+    let limits = Arc::new(Limits::default());
+    let delayed = Delayed { memory: 16 << 20, at_once: 2, pace: Pace { cpu: 100, nice: 0 } };
+    let config = LibraryConfig { path: host.snapshots(), max_bytes: 1 << 30, limits, delayed };
+    let library = Library::open(config, Arc::clone(&host.store), None).unwrap();
+    dissected(&library, 640, 30_000);
+    let (_, ended) = library.dissection("one", "").unwrap();
+    assert!(ended.held > 64 << 10 && ended.held <= ended.max_held, "64 connections are open: {ended:?}");
+    assert_eq!(
+        (ended.max_held, ended.errors.iter().any(|error| error.contains("memory"))),
+        (16 << 20, false)
+    );
 }
 
 #[test]

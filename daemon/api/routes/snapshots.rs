@@ -296,5 +296,8 @@ fn shown_dissection(dissection: &Dissection) -> DissectionInfo {
         entries: dissection.entries,
         protocols: dissection.protocols.clone(),
         errors: dissection.errors.clone(),
+        resumed_entries: dissection.resumed,
+        held_bytes: dissection.held,
+        max_held_bytes: dissection.max_held,
     }
 }
