@@ -565,7 +565,7 @@ pub struct SnapshotInfo {
     pub kfl: String,
     /// `capture` or `import`.
     pub origin: String,
-    /// `ready` or `failed`.
+    /// `creating`, `ready` or `failed`.
     pub state: String,
     /// Why it failed.
     pub reason: String,

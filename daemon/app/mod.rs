@@ -96,13 +96,16 @@ impl App {
         };
         let node = Arc::new(node::info(&config.node.name));
         let directory = Arc::new(Directory::new(Inspector::default()));
-        let raw = Raw::start(&config, &store, &node, &directory, &drops);
+        let watched = raw::Watched::default();
+        let raw = Raw::start(&config, &store, &node, &directory, &watched, &drops);
         let feeds = [raw.feed(), raw.feed()];
         let (pipeline, packets, sockets) =
             start_pipeline(&config, &store, &tap, &directory, feeds, &metrics, &node, &shutdown)?;
         let own: Vec<_> = server.descriptors().collect();
         let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
         let capture = Arc::new(Mutex::new(Some(capture)));
+        // Nobody else sets it.
+        let _first = watched.set(Arc::clone(&capture));
         let library = open_library(&config, &store, raw.asked.archive.clone());
         let undissected =
             start_looking_back(&config, &store, library.as_ref(), &pipeline.handle(), &shutdown)?;
@@ -126,9 +129,9 @@ impl App {
         if let Some(archive) = &raw.asked.archive {
             metrics.observe_queue(archive.probe());
         }
-        let watched = Arc::downgrade(&running);
+        let observed_running = Arc::downgrade(&running);
         metrics.observe(move |_, observed| {
-            for (job, rung) in watched.upgrade().iter().flat_map(|running| running.rungs()) {
+            for (job, rung) in observed_running.upgrade().iter().flat_map(|running| running.rungs()) {
                 observed.put(Family::CaptureRung, job, rung);
             }
         });

@@ -18,7 +18,7 @@ use super::{CaptureFile, Dissector, SnapshotError};
 use crate::engine::model::{CaptureSource, NodeInfo, Record};
 use crate::engine::pcap::Item;
 use crate::engine::shard::ShardContext;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Things that went wrong, kept per dissection.
 const MAX_ERRORS: usize = 20;
@@ -84,7 +84,12 @@ impl<'a> Job<'a> {
                     Attempt::Differs => {}
                     ended => return Ok(ended),
                 },
-                Err(error) => tracing::warn!("a dissection is made anew: {error}"),
+                Err(SnapshotError::Store(
+                    error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. }),
+                )) => {
+                    tracing::warn!("a dissection is made anew: {error}");
+                }
+                Err(error) => return Err(error),
             }
             self.begin_anew(&path)?;
         }

@@ -34,7 +34,7 @@ pub use self::about::{About, Scope};
 pub use self::capture_file::{CaptureFile, FileError};
 pub use self::dissector::{Dissector, Losses};
 pub use self::export::{Export, Format, Wanted};
-pub use self::library::Library;
+pub use self::library::{Library, Making};
 pub use self::look_back::{LEAD, LookBack, LookedBack};
 pub use self::manifest::{Dissection, Origin, Snapshot, Stage};
 pub use self::pace::Pace;

@@ -195,6 +195,77 @@ fn a_quota_counts_shared_segments_once() {
 }
 
 #[test]
+fn what_is_being_made_is_shown_as_such_until_it_is_there_or_failed() {
+    let mut host = Host::new();
+    host.capture();
+    let library = host.library();
+    let held = library.creating.lock().unwrap();
+    let making = {
+        let library = Arc::clone(&library);
+        crate::runtime::spawn_thread("create", move || drop(library.create(request("one")).unwrap())).unwrap()
+    };
+    let end = Instant::now() + PATIENCE;
+    while library.making().is_empty() {
+        assert!(Instant::now() < end);
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    let shown = library.making();
+    assert_eq!((shown.len(), shown[0].name.as_str(), shown[0].failure.as_str()), (1, "one", ""));
+    assert!(library.get("one").is_err(), "not there yet");
+    assert!(matches!(library.create(request("one")), Err(SnapshotError::Exists { .. })), "one at a time");
+    drop(held);
+    making.join().unwrap();
+    assert!(library.making().is_empty() && library.get("one").is_ok());
+
+    // Somebody was told that it is being made, and then it failed.
+    library.note_failure("two", "the disk is full".to_owned());
+    assert_eq!(library.making()[0].failure, "the disk is full");
+    library.delete("two").unwrap();
+    assert!(
+        library.making().is_empty() && matches!(library.delete("two"), Err(SnapshotError::NotFound { .. }))
+    );
+    (0..200).for_each(|n| library.note_failure(&format!("n{n}"), "x".to_owned()));
+    assert_eq!(library.making().len(), 64);
+    library.create(request("n199")).unwrap();
+    assert!(library.making().iter().all(|known| known.name != "n199"));
+}
+
+#[test]
+fn what_another_release_wrote_down_is_shown_and_left_as_it_is() {
+    let mut host = Host::new();
+    host.capture();
+    let library = host.library();
+    library.create(request("ours")).unwrap();
+    drop(library);
+    // A later one, a broken one, and one from before descriptions had a version.
+    let later = br#"{"version":2,"id":7,"name":"later","shards":[{"of":"something"}]}"#.to_vec();
+    let broken = br#"{"name":"broken","dissections":5}"#.to_vec();
+    let older = br#"{"id":9,"name":"older","from":1,"to":2,"segments":[]}"#.to_vec();
+    for (id, document) in [(7, &later), (8, &broken), (9, &older)] {
+        host.store.set_snapshot(id, Some(document)).unwrap();
+        std::fs::create_dir(host.snapshots().join(id.to_string())).unwrap();
+    }
+    let library = host.library();
+    let shown = library.list();
+    assert_eq!(
+        shown.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(),
+        ["ours", "later", "broken", "older"]
+    );
+    for name in ["later", "broken"] {
+        assert!(library.get(name).unwrap().failure.contains("another release"), "{name}");
+        assert!(library.change(name, Some("renamed".to_owned()), None).is_err());
+        assert!(library.dissect(name, "").is_err() && library.create(request(name)).is_err());
+    }
+    assert_eq!(library.get("older").unwrap().failure, "");
+    library.change("older", None, Some("a note".to_owned())).unwrap();
+    let documents = host.store.snapshots().unwrap();
+    assert!(documents.contains(&(7, later)) && documents.contains(&(8, broken)), "byte by byte");
+    assert_eq!(names(&host.snapshots()), ["1", "7", "8", "9"], "and their files");
+    library.delete("later").unwrap();
+    assert_eq!(names(&host.snapshots()), ["1", "8", "9"], "but for who wants it gone");
+}
+
+#[test]
 fn a_crash_at_any_step_leaves_a_snapshot_whole_or_gone() {
     let mut host = Host::new();
     host.capture();

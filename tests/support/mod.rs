@@ -1,6 +1,7 @@
 //! What the black-box tests share: a daemon, real servers, namespaces, clients.
 
 pub(crate) mod client;
+pub(crate) mod conversations;
 pub(crate) mod daemon;
 pub(crate) mod machine;
 pub(crate) mod netns;
@@ -9,6 +10,7 @@ pub(crate) mod tls;
 pub(crate) mod wait;
 
 pub(crate) use client::Feed;
+pub(crate) use conversations::conversations;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;
