@@ -121,6 +121,7 @@ impl<'a> Job<'a> {
         self.live.max_held = self.library.config.delayed.memory as u64;
         self.live.errors.clear();
         (self.packets, self.bytes) = (0, 0);
+        self.library.dissections.show(self.key, &self.live);
         let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
         let run = format!("{:x}.{}", self.snapshot.created.millis(), self.key.1).into();
         let context = ShardContext { node, run, source: CaptureSource::File };

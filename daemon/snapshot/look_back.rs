@@ -52,13 +52,14 @@ pub struct LookedBack {
 
 impl Library {
     /// Dissects what raw capture holds of a window and hands each call of it to `out` that is not stored
-    /// yet. Rests a quarter of its time.
+    /// yet. Makes the calling thread nice and goes at the pace of delayed dissection.
     pub fn look_back(
         &self,
         wanted: &LookBack,
         stored: &Reader,
         out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<LookedBack, SnapshotError> {
+        self.config.delayed.pace.take_on();
         let from = Timestamp(wanted.window.0.0.saturating_sub(LEAD.as_nanos() as u64));
         let (directory, segments) = match self.hold(from, wanted.window.1.plus(LEAD)) {
             Err(SnapshotError::Empty) => return Ok(LookedBack::default()),

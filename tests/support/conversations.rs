@@ -101,7 +101,7 @@ impl Connection {
 
     fn call(&mut self, file: &mut File, number: usize, body: usize) {
         if self.made == 0 {
-            if self.number % 5 == 0 {
+            if self.number.is_multiple_of(5) {
                 self.named(file);
             }
             self.segment(file, true, SYN, &[], false);
@@ -117,21 +117,21 @@ impl Connection {
         );
         self.segment(file, true, ACK, request.as_bytes(), false);
         // The last call of some connections is never answered.
-        if self.made == CALLS && self.number % 7 == 0 {
+        if self.made == CALLS && self.number.is_multiple_of(7) {
             return;
         }
-        let status = if number % 11 == 0 { "503 Service Unavailable" } else { "200 OK" };
+        let status = if number.is_multiple_of(11) { "503 Service Unavailable" } else { "200 OK" };
         let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {body}\r\n\r\n");
         self.segment(file, false, ACK, head.as_bytes(), false);
         let text: Vec<u8> = (0..body).map(|at| b'a' + ((at * 7 + number) % 26) as u8).collect();
         for (part, piece) in text.chunks(1400).enumerate() {
-            self.segment(file, false, ACK, piece, part == 1 && number % 97 == 0);
+            self.segment(file, false, ACK, piece, part == 1 && number.is_multiple_of(97));
         }
         self.segment(file, true, ACK, &[], false);
     }
 
     fn end(&mut self, file: &mut File) {
-        if self.number % 7 != 0 {
+        if !self.number.is_multiple_of(7) {
             self.segment(file, true, FIN | ACK, &[], false);
             self.segment(file, false, FIN | ACK, &[], false);
         }

@@ -90,7 +90,8 @@ impl CallsQuery {
         let parts = [
             (!kfl.is_empty()).then(|| format!("({kfl})")),
             self.start.map(|start| format!("timestamp >= {start}")),
-            self.end.map(|end| format!("timestamp <= {end}")),
+            // All of that millisecond: moments are finer.
+            self.end.map(|end| format!("timestamp < {}", end.saturating_add(1))),
         ];
         Ok(parts.into_iter().flatten().collect::<Vec<_>>().join(" and "))
     }
