@@ -20,6 +20,7 @@ mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;
+mod scope;
 mod snapshots;
 mod soak;
 mod stream;

@@ -100,16 +100,82 @@ const STACKS: &[Stack] = &[
         library: "gnutls",
         names: ("gnutls-cli", "gnutls-serv"),
     },
+    c("OpenSSL in a stripped executable", |keys| Program::c(keys, &[])),
+    c("OpenSSL in a stripped executable, `-static-pie`", |keys| Program::c(keys, &["-static-pie"])),
+    rustls("rustls on blocking sockets", |_| Program::rustls("threads")),
+    rustls("rustls with tokio", |_| Program::rustls("tasks")),
+    Stack {
+        name: "tstclnt and selfserv (NSS)",
+        version: &["dpkg-query", "-W", "-f", "${Version}", "libnss3"],
+        start: selfserv,
+        asker: Asker::Tool(tstclnt),
+        speaks: &[1],
+        status: 200,
+        library: "nss",
+        names: ("tstclnt", "selfserv"),
+    },
     go("Go `net/http`", |keys| Program::go(keys, &[])),
     go("Go, stripped", |keys| Program::go(keys, &["-ldflags=-s -w"])),
     go("Go, `-buildmode=pie`", |keys| Program::go(keys, &["-buildmode=pie"])),
     go("Go, stripped and `-buildmode=pie`", |keys| Program::go(keys, &["-ldflags=-s -w", "-buildmode=pie"])),
+    go_of(&GO_1_21, "Go 1.21", |keys| Program::go_of(GO_1_21[0], keys, &[])),
+    go_of(&GO_1_21, "Go 1.21, stripped", |keys| Program::go_of(GO_1_21[0], keys, STRIPPED)),
+    go_of(&GO_1_21, "Go 1.21, `-buildmode=pie`", |keys| Program::go_of(GO_1_21[0], keys, PIE)),
+    go_of(&GO_1_24, "Go 1.24", |keys| Program::go_of(GO_1_24[0], keys, &[])),
+    go_of(&GO_1_24, "Go 1.24, stripped", |keys| Program::go_of(GO_1_24[0], keys, STRIPPED)),
+    go_of(&GO_1_24, "Go 1.24, `-buildmode=pie`", |keys| Program::go_of(GO_1_24[0], keys, PIE)),
+    go_of(&GO_1_27, "Go 1.27", |keys| Program::go_of(GO_1_27[0], keys, &[])),
+    go_of(&GO_1_27, "Go 1.27, stripped", |keys| Program::go_of(GO_1_27[0], keys, STRIPPED)),
+    go_of(&GO_1_27, "Go 1.27, `-buildmode=pie`", |keys| Program::go_of(GO_1_27[0], keys, PIE)),
 ];
 
-const fn go(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+const fn c(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
     Stack {
         name,
-        version: &["go", "version"],
+        version: &["openssl", "version"],
+        start: |_| unreachable!("the program serves as well"),
+        asker: Asker::Told(program),
+        speaks: &[1],
+        status: 203,
+        library: "openssl",
+        names: ("cpeer", "cpeer"),
+    }
+}
+
+const fn rustls(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+    Stack {
+        name,
+        version: &[
+            "cargo",
+            "pkgid",
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls_peers/rustls/Cargo.toml"),
+            "rustls",
+        ],
+        start: |_| unreachable!("the program serves as well"),
+        asker: Asker::Told(program),
+        speaks: &[1],
+        status: 203,
+        library: "rustls",
+        names: ("rustls-peer", "rustls-peer"),
+    }
+}
+
+/// How `scripts/setup test` leaves other Go versions than the distribution's, and how they say which.
+const GO_1_21: [&str; 2] = ["/var/cache/remora-test/go1.21.13/go/bin/go", "version"];
+const GO_1_24: [&str; 2] = ["/var/cache/remora-test/go1.24.11/go/bin/go", "version"];
+const GO_1_27: [&str; 2] = ["/var/cache/remora-test/go1.27.3/go/bin/go", "version"];
+const STRIPPED: &[&str] = &["-ldflags=-s -w"];
+const PIE: &[&str] = &["-buildmode=pie"];
+
+const fn go(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+    go_of(&["go", "version"], name, program)
+}
+
+const fn go_of(version: &'static [&'static str], name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+    Stack {
+        name,
+        version,
         start: |_| unreachable!("the program serves as well"),
         asker: Asker::Told(program),
         speaks: &[1, 2],
@@ -147,6 +213,21 @@ fn gnutls_serv(keys: &Keys) -> Server {
     Server::at(command, port)
 }
 
+/// NSS keeps keys in a database.
+fn selfserv(keys: &Keys) -> Server {
+    let port = free_port();
+    let path = |name: &str| keys.text(name);
+    let database = format!("sql:{}", keys.path().display());
+    output("certutil", &["-N", "-d", &database, "--empty-password"]);
+    let (cert, key, bundle) = (path("cert.pem"), path("key.pem"), path("key.p12"));
+    let files = ["-in", &cert, "-inkey", &key, "-name", "peer", "-passout", "pass:", "-out", &bundle];
+    output("openssl", &[&["pkcs12", "-export"], &files[..]].concat());
+    output("pk12util", &["-i", &bundle, "-d", &database, "-W", ""]);
+    let mut command = Command::new("selfserv");
+    command.args(["-n", "peer", "-w", "", "-d", &database, "-p", &port.to_string()]);
+    Server::at(command, port)
+}
+
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("run a client");
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
@@ -180,6 +261,39 @@ fn gnutls_cli(port: u16, _: u8, path: &str) -> String {
     child.stdout.take().expect("stdout").read_to_string(&mut text).expect("what gnutls-cli got");
     drop(input);
     child.wait().expect("gnutls-cli ends");
+    let (_, body) = text.split_once("\r\n\r\n").expect("an answer");
+    body.to_owned()
+}
+
+/// The client never ends by itself: it is ended when it has taken the server's farewell, because else
+/// its kernel resets the connection.
+fn tstclnt(port: u16, _: u8, path: &str) -> String {
+    const END: &[u8] = b"EOF\r\n\r\n\r\n";
+    let mut child = Command::new("tstclnt")
+        .args(["-D", "-o", "-h", "127.0.0.1", "-p", &port.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start tstclnt (package libnss3-tools)");
+    let mut input = child.stdin.take().expect("stdin");
+    write!(input, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").expect("tell tstclnt");
+    let (mut got, mut part) = (Vec::new(), [0; 4096]);
+    let mut output = child.stdout.take().expect("stdout");
+    while !got.ends_with(END) {
+        let len = output.read(&mut part).expect("what tstclnt got");
+        assert!(len > 0, "tstclnt ended after {:?}", String::from_utf8_lossy(&got));
+        got.extend_from_slice(&part[..len]);
+    }
+    let server = format!(":{port}");
+    until("the server's end of the connection", || {
+        let waiting = self::output("ss", &["-Htn", "state", "close-wait", "dport", "=", &server]);
+        // What is counted as unread is the end itself.
+        waiting.starts_with("1 ").then_some(())
+    });
+    child.kill().expect("kill tstclnt");
+    child.wait().expect("tstclnt ends");
+    let text = String::from_utf8(got).expect("text");
     let (_, body) = text.split_once("\r\n\r\n").expect("an answer");
     body.to_owned()
 }
@@ -276,11 +390,19 @@ fn stack(name: &str) -> &'static Stack {
 
 /// Runs a stack, and compares what was seen with its row in the documentation.
 fn check(name: &str) {
-    let stack = stack(name);
-    let keys = Keys::new();
+    check_each(&[name]);
+}
+
+/// Runs stacks one after the other, all before one daemon.
+fn check_each(names: &[&str]) {
     let daemon = Daemon::start();
     settled(&daemon);
-    let mut bench = Bench::start(stack, &keys, &daemon);
+    names.iter().for_each(|name| check_before(&daemon, stack(name)));
+}
+
+fn check_before(daemon: &Daemon, stack: &'static Stack) {
+    let keys = Keys::new();
+    let mut bench = Bench::start(stack, &keys, daemon);
     // An answer whose end is the connection's is shown while that is open, and again when it is over.
     let filter = format!("tls and http and dst.port == {} and state == \"ended\"", bench.server.port);
     let mut feed = daemon.feed(&filter);
@@ -289,7 +411,7 @@ fn check(name: &str) {
         witnesses.extend(bench.assert_calls(&mut feed, http));
     }
     for pid in [Some(bench.server.pid()), bench.client.as_ref().map(Client::pid)].into_iter().flatten() {
-        let process = attached(&daemon, pid);
+        let process = attached(daemon, pid);
         for bytes in ["bytesRead", "bytesWritten"] {
             assert!(
                 process[bytes].as_u64().is_some_and(|count| count > 0),
@@ -297,7 +419,7 @@ fn check(name: &str) {
             );
         }
     }
-    let process = attached(&daemon, bench.server.pid());
+    let process = attached(daemon, bench.server.pid());
     let used =
         process["libraries"].as_array().and_then(|used| used.iter().find(|used| used["attached"] == true));
     let found_by = used.and_then(|used| used["foundBy"].as_str()).expect("how it was found").to_owned();
@@ -307,7 +429,8 @@ fn check(name: &str) {
 fn row(stack: &Stack, found_by: &str, witnesses: &BTreeSet<String>) -> String {
     let speaks = |http: u8| if stack.speaks.contains(&http) { "yes" } else { "" };
     let version = first_line(stack.version);
-    let version = version.split([' ', ',']).map(|word| word.trim_start_matches("go").trim_start_matches('v'));
+    let version =
+        version.split([' ', ',', '@']).map(|word| word.trim_start_matches("go").trim_start_matches('v'));
     let version = version.into_iter().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     format!(
         "| {} | {} | {} | {} | {} | {} |",
@@ -387,6 +510,31 @@ fn root_gnutls_client_and_server_are_covered() {
 }
 
 #[test]
+fn root_openssl_in_a_stripped_executable_is_covered() {
+    check("OpenSSL in a stripped executable");
+}
+
+#[test]
+fn root_openssl_in_a_stripped_static_executable_is_covered() {
+    check("OpenSSL in a stripped executable, `-static-pie`");
+}
+
+#[test]
+fn root_rustls_with_blocking_sockets_is_covered() {
+    check("rustls on blocking sockets");
+}
+
+#[test]
+fn root_rustls_with_tokio_is_covered() {
+    check("rustls with tokio");
+}
+
+#[test]
+fn root_nss_client_and_server_are_covered() {
+    check("tstclnt and selfserv (NSS)");
+}
+
+#[test]
 fn root_go_is_covered() {
     check("Go `net/http`");
 }
@@ -404,4 +552,19 @@ fn root_position_independent_go_is_covered() {
 #[test]
 fn root_stripped_position_independent_go_is_covered() {
     check("Go, stripped and `-buildmode=pie`");
+}
+
+#[test]
+fn root_go_1_21_is_covered() {
+    check_each(&["Go 1.21", "Go 1.21, stripped", "Go 1.21, `-buildmode=pie`"]);
+}
+
+#[test]
+fn root_go_1_24_is_covered() {
+    check_each(&["Go 1.24", "Go 1.24, stripped", "Go 1.24, `-buildmode=pie`"]);
+}
+
+#[test]
+fn root_go_1_27_is_covered() {
+    check_each(&["Go 1.27", "Go 1.27, stripped", "Go 1.27, `-buildmode=pie`"]);
 }

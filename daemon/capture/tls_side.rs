@@ -8,7 +8,7 @@ use libbpf_rs::MapHandle;
 use super::bpf::{self, LoadOptions, RingSource};
 use super::plan::CapturePlan;
 use super::report::{self, JobReport};
-use super::scope::{Scope, TlsScopeMaps};
+use super::scope::{self, Executables, TlsScopeMaps};
 use super::tls::{self, Census, DiscoveryHandle, Noticing};
 use super::{CaptureConfig, CaptureError};
 
@@ -21,7 +21,8 @@ pub(super) struct TlsSide {
     discovery: DiscoveryHandle,
     census: Arc<Census>,
     counters: MapHandle,
-    scope: TlsScopeMaps,
+    scope: Arc<TlsScopeMaps>,
+    executables: Arc<Executables>,
 }
 
 /// Starts it. Whatever goes wrong, the rest of capture works, and the report says what.
@@ -55,14 +56,17 @@ fn try_start(
         message_budget: config.tls_message_bytes.min(MAX_MESSAGE_BYTES),
         ..super::options(config, config.tls_ring_bytes)
     })?;
-    let scope = TlsScopeMaps::of(&loaded)?;
-    scope.set(&config.scope)?;
+    let scope = Arc::new(TlsScopeMaps::of(&loaded)?);
+    scope.set(&config.scope, &scope::resolve(plan.cgroup2.as_deref(), &config.scope))?;
+    let executables = Arc::new(Executables::of(&loaded)?);
+    executables.set(&config.scope)?;
     let counters = loaded.map("tls_counters")?;
     let attached = bpf::attach_all(&loaded, cgroup, &[]);
     let census = Arc::new(Census::default());
     let object = Arc::clone(&loaded.object);
-    let discovery = tls::spawn(object, plan.uprobes, config.own_pid, Arc::clone(&census))?;
-    Ok((TlsSide { discovery, census, counters, scope }, RingSource { loaded, attached }))
+    let scoped = Arc::clone(&executables);
+    let discovery = tls::spawn(object, plan.uprobes, config.own_pid, Arc::clone(&census), scoped)?;
+    Ok((TlsSide { discovery, census, counters, scope, executables }, RingSource { loaded, attached }))
 }
 
 impl TlsSide {
@@ -78,8 +82,9 @@ impl TlsSide {
         &self.counters
     }
 
-    pub(super) fn set_scope(&self, scope: &Scope) -> Result<(), CaptureError> {
-        self.scope.set(scope)
+    /// By what the kernel knows whose plaintext is wanted.
+    pub(super) fn scope(&self) -> (Arc<TlsScopeMaps>, Arc<Executables>) {
+        (Arc::clone(&self.scope), Arc::clone(&self.executables))
     }
 
     /// Says what has been attached by now.

@@ -137,11 +137,15 @@ impl CaptureConfig {
     }
 }
 
-/// What a packet can be recognised by.
+/// What a packet can be recognised by. Of cgroups, units and containers one that fits is enough.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopeConfig {
     /// Paths below the cgroup2 root (`/system.slice/nginx.service`), or cgroup ids as numbers.
     pub cgroups: Vec<String>,
+    /// Names of systemd units (`nginx.service`).
+    pub units: Vec<String>,
+    /// Ids of containers, or how they begin, or names of machines.
+    pub containers: Vec<String>,
     /// Ports of either end.
     pub ports: Vec<u16>,
     /// Networks of either address.
@@ -157,6 +161,19 @@ pub struct TlsConfig {
     pub ring_size: ByteSize,
     /// Most bytes taken of one read or write.
     pub max_message: ByteSize,
+    /// Take plaintext only of processes that fit each list here that is not empty.
+    pub include: TlsScopeConfig,
+    /// Take none of processes that fit any list here.
+    pub exclude: TlsScopeConfig,
+}
+
+/// What a process whose plaintext is taken can be recognised by, beside its cgroup.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsScopeConfig {
+    /// Names or numbers of its real user.
+    pub users: Vec<String>,
+    /// Paths of its executable, or names without a path.
+    pub executables: Vec<String>,
 }
 
 /// How packets become entries.
@@ -301,7 +318,13 @@ impl Default for CaptureConfig {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { enabled: true, ring_size: ByteSize::mib(16), max_message: ByteSize::mib(2) }
+        Self {
+            enabled: true,
+            ring_size: ByteSize::mib(16),
+            max_message: ByteSize::mib(2),
+            include: TlsScopeConfig::default(),
+            exclude: TlsScopeConfig::default(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the black-box tests share: a daemon, real servers, namespaces, clients.
 
+pub(crate) mod cgroup;
 pub(crate) mod client;
 pub(crate) mod conversations;
 pub(crate) mod daemon;
@@ -9,6 +10,7 @@ pub(crate) mod peers;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
+pub(crate) use cgroup::Cgroup;
 pub(crate) use client::Feed;
 pub(crate) use conversations::conversations;
 pub(crate) use daemon::{Daemon, Options};

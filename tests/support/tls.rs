@@ -61,17 +61,53 @@ impl Program {
 
     /// Built with these flags into a directory of the test's.
     pub(crate) fn go(keys: &Keys, flags: &[&str]) -> Self {
+        Self::go_of("go", keys, flags)
+    }
+
+    /// As `go`, with the compiler of this version.
+    pub(crate) fn go_of(compiler: &str, keys: &Keys, flags: &[&str]) -> Self {
         let binary = keys.text("gopeer");
-        let built = Command::new("go")
+        let built = Command::new(compiler)
             .arg("build")
             .args(flags)
             .args(["-o", &binary, &Self::source("peer.go")])
-            .env("GOCACHE", std::env::temp_dir().join("remora-test-gocache"))
+            .env("GOCACHE", "/var/cache/remora-test/gocache")
             .env("CGO_ENABLED", "0")
+            .env("GOTOOLCHAIN", "local")
             .status()
-            .expect("run go");
-        assert!(built.success(), "go build {flags:?}");
+            .unwrap_or_else(|error| panic!("{compiler}: {error}; run scripts/setup test"));
+        assert!(built.success(), "{compiler} build {flags:?}");
         Self::of(&[&binary])
+    }
+
+    /// Linked with these flags and a static OpenSSL into a directory of the test's, without symbols.
+    pub(crate) fn c(keys: &Keys, flags: &[&str]) -> Self {
+        let binary = keys.text("cpeer");
+        let mut command = Command::new("gcc");
+        command.args(["-O2", "-s", "-w", "-o", &binary, &Self::source("peer.c")]).args(flags);
+        let built = command.args(["-l:libssl.a", "-l:libcrypto.a"]).output().expect("run gcc");
+        assert!(built.status.success(), "gcc {flags:?}: {}", String::from_utf8_lossy(&built.stderr));
+        Self::of(&[&binary])
+    }
+
+    /// With rustls: `threads` on blocking sockets, `tasks` with tokio. Built once for all tests.
+    pub(crate) fn rustls(kind: &str) -> Self {
+        let target = super::tls::source("target/tls_peers");
+        let built = Command::new("cargo")
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--manifest-path",
+                &Self::source("rustls/Cargo.toml"),
+            ])
+            .arg("--target-dir")
+            .arg(&target)
+            .status()
+            .expect("run cargo");
+        assert!(built.success(), "cargo build");
+        Self::of(&[&target.join("release/rustls-peer").display().to_string(), kind])
     }
 
     /// The same program, started by another one.

@@ -24,6 +24,7 @@ use super::census::{Census, TlsProcess, TlsUse};
 use super::process_maps::{self, MappedFile, Mapping};
 use crate::capture::CaptureError;
 use crate::capture::bpf::UprobeMethod;
+use crate::capture::scope::Executables;
 use crate::runtime::spawn_thread;
 
 /// When a process is looked at after it executed a program: the loader takes some milliseconds, an
@@ -68,6 +69,8 @@ enum Notice {
     Exec(u32),
     Exit(u32),
     Socket(u32),
+    /// Which executables are wanted was changed.
+    Rescope,
 }
 
 /// Tells the discovery what happens to processes; never waits.
@@ -84,6 +87,10 @@ impl Noticing {
 
     pub(in crate::capture) fn exit(&self, pid: u32) {
         let _ = self.sender.try_send(Notice::Exit(pid));
+    }
+
+    pub(in crate::capture) fn rescope(&self) {
+        let _ = self.sender.try_send(Notice::Rescope);
     }
 
     pub(in crate::capture) fn socket(&self, pid: u32) {
@@ -128,6 +135,7 @@ pub(in crate::capture) fn spawn(
     method: UprobeMethod,
     own_pid: u32,
     census: Arc<Census>,
+    executables: Arc<Executables>,
 ) -> Result<DiscoveryHandle, CaptureError> {
     let (sender, notices) = sync_channel(MAX_NOTICES);
     let stopping = Arc::new(AtomicBool::new(false));
@@ -135,6 +143,7 @@ pub(in crate::capture) fn spawn(
         attachments: Attachments::new(object, method),
         own_pid,
         census,
+        executables,
         files: HashMap::new(),
         looks: HashMap::new(),
         pending: BTreeSet::new(),
@@ -183,6 +192,7 @@ struct Discovery {
     attachments: Attachments,
     own_pid: u32,
     census: Arc<Census>,
+    executables: Arc<Executables>,
     /// Which file is behind what `/proc` says, or why it could not be opened.
     files: HashMap<MappedFile, Result<FileId, String>>,
     looks: HashMap<u32, Looks>,
@@ -240,6 +250,7 @@ impl Discovery {
                     self.plan(now + delay, pid);
                 }
             }
+            Notice::Rescope => self.sweep(),
             Notice::Exit(pid) => {
                 // What is planned for it is left out when it is due.
                 self.looks.remove(&pid);
@@ -313,7 +324,10 @@ impl Discovery {
     fn report(&mut self, pid: u32, mappings: &[Mapping]) {
         let before = self.attachments.attached();
         let libraries: Vec<_> = mappings.iter().filter_map(|mapping| self.use_of(pid, mapping)).collect();
-        let reason = self.reasons(pid, mappings, !libraries.is_empty());
+        let reason = match self.left_out(pid, mappings) {
+            Some(why) if !libraries.is_empty() => why.to_owned(),
+            _ => self.reasons(pid, mappings, !libraries.is_empty()),
+        };
         if !libraries.is_empty() || !reason.is_empty() {
             self.put(pid, libraries, reason);
         }
@@ -321,6 +335,16 @@ impl Discovery {
         if attached != before {
             self.census.set_attached(attached);
         }
+    }
+
+    /// Tells the kernel whose process it is, if the scope asks for executables; why nothing is taken of it.
+    fn left_out(&self, pid: u32, mappings: &[Mapping]) -> Option<&'static str> {
+        if !self.executables.is_set() {
+            return None;
+        }
+        let path = process_maps::executable_of(pid);
+        let file = &mappings.iter().find(|mapping| mapping.file.path == path)?.file;
+        self.executables.seen(&path, &file.device, file.inode)
     }
 
     fn put(&self, pid: u32, libraries: Vec<TlsUse>, reason: String) {
