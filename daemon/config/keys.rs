@@ -83,6 +83,10 @@ keys! {
     "dissection.open-after" => dissection.open_after;
     "dissection.answer-timeout" => dissection.answer_timeout;
     "dissection.idle-timeout" => dissection.idle_timeout;
+    "dissection.delayed-cpu" => dissection.delayed_cpu;
+    "dissection.delayed-nice" => dissection.delayed_nice;
+    "dissection.delayed-memory" => dissection.delayed_memory;
+    "dissection.delayed-at-once" => dissection.delayed_at_once;
     "dissection.grpc.descriptors" => dissection.grpc.descriptors;
     "store.enabled" => store.enabled;
     "store.path" => store.path;

@@ -255,6 +255,10 @@ fn upgrade_settings(upgrade: &Upgrade) -> Option<Vec<u8>> {
 }
 
 impl Dissector for Http2 {
+    fn held(&self) -> usize {
+        self.streams.held()
+    }
+
     fn feed(
         &mut self,
         direction: Direction,
