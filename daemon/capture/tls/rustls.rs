@@ -5,6 +5,8 @@
 //! plaintext passes, and a session is known by the box of its encrypter, which stays where it is. Where
 //! that box is tells the code that drops a `CommonState`.
 
+use std::collections::BTreeSet;
+
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use super::binary::{Binary, BinaryError, Function};
@@ -39,6 +41,8 @@ const OLD_DROPS: [(&str, &str); 2] = [
 const NEW_DROPS: [(&str, &str); 2] =
     [("12common_state11CommonStateE", DROPPED), ("6vecbuf14ChunkVecBufferE", DROPPED_BUFFER)];
 
+/// Most functions of it; a large program has some hundred copies of those that drop.
+const MAX_FUNCTIONS: usize = 1024;
 /// Largest distance that an attach cookie has room for.
 const MAX_OFFSET: u64 = 0xffff;
 
@@ -57,13 +61,17 @@ pub(super) fn find(binary: &Binary) -> Result<Option<Result<Rustls, String>>, Bi
     if !has(DROPPED) && !has(WRITE) && !has(WRITE_SLICE) {
         return Ok(None);
     }
+    if found.len() > MAX_FUNCTIONS {
+        return Ok(Some(Err("too much of it looks like rustls".to_owned())));
+    }
     Ok(Some(choose(binary, found)))
 }
 
 fn choose(binary: &Binary, found: Vec<Function>) -> Result<Rustls, String> {
     let of_name = |name: &'static str| found.iter().filter(move |function| function.name == name);
+    let buffers: BTreeSet<u64> = of_name(DROPPED_BUFFER).map(|function| function.address).collect();
     // There are copies of the code, which compilers cut into parts differently.
-    let layouts: Vec<_> = of_name(DROPPED).map(|function| layout_in(binary, function, &found)).collect();
+    let layouts: Vec<_> = of_name(DROPPED).map(|function| layout_in(binary, function, &buffers)).collect();
     let encrypter = agreed(layouts.iter().filter_map(|(encrypter, _)| *encrypter));
     let encrypter =
         encrypter.ok_or("where its connections have their keys is not known; build with optimisation")?;
@@ -129,13 +137,11 @@ fn decode(binary: &Binary, function: &Function) -> Vec<Instruction> {
 
 /// Where `CommonState` has its encrypter and the plaintext that it received. It drops its fields in the
 /// order of their declaration: the encrypter, a box, comes first, and of the buffers the one of plaintext.
-fn layout_in(binary: &Binary, drop: &Function, found: &[Function]) -> (Option<u64>, Option<u64>) {
+fn layout_in(binary: &Binary, drop: &Function, buffers: &BTreeSet<u64>) -> (Option<u64>, Option<u64>) {
     let code = decode(binary, drop);
-    let is_buffer = |address: u64| {
-        found.iter().any(|function| function.name == DROPPED_BUFFER && function.address == address)
-    };
     let plaintext = code.windows(2).find_map(|pair| {
-        let is_drop = pair[1].code() == Code::Call_rel32_64 && is_buffer(pair[1].near_branch_target());
+        let is_drop =
+            pair[1].code() == Code::Call_rel32_64 && buffers.contains(&pair[1].near_branch_target());
         let is_place = pair[0].mnemonic() == Mnemonic::Lea && pair[0].op0_register() == Register::RDI;
         (is_drop && is_place).then(|| pair[0].memory_displacement64())
     });

@@ -19,6 +19,8 @@ use super::frames;
 pub(super) const MAX_REFERENCES: usize = 65_536;
 /// Most functions that are decoded; `ssl_lib.c` has some hundred.
 pub(super) const MAX_FUNCTIONS: usize = 4096;
+/// Longest path before the name of a source file.
+const MAX_FOLDERS_BYTES: usize = 256;
 /// Largest of them.
 pub(super) const MAX_BYTES: u64 = 16 << 10;
 /// `ERR_LIB_SSL`.
@@ -102,9 +104,14 @@ impl Texts {
     pub(super) fn read(binary: &Binary, source: &str, names: &[&'static str]) -> Result<Self, BinaryError> {
         let mut texts = Self { is_fixed: binary.is_fixed(), ..Self::default() };
         binary.scan_read_only(|address, block| {
+            if texts.is_crowded() {
+                return;
+            }
             for hit in memchr::memmem::find_iter(block, source.as_bytes()) {
                 if block.get(hit + source.len()) == Some(&0) {
-                    let start = memchr::memrchr(0, &block[..hit]).map_or(0, |end| end + 1);
+                    let folders = &block[hit.saturating_sub(MAX_FOLDERS_BYTES)..hit];
+                    let start = memchr::memrchr(0, folders)
+                        .map_or(hit - folders.len(), |end| hit - folders.len() + end + 1);
                     texts.sources.extend((start..=hit).map(|at| address + at as u64));
                 }
             }
@@ -116,7 +123,15 @@ impl Texts {
                 }
             }
         })?;
+        if texts.is_crowded() {
+            texts.names.clear();
+            texts.sources.clear();
+        }
         Ok(texts)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.names.len() + self.sources.len() > MAX_REFERENCES
     }
 
     /// Where code may refer to one of the texts, sorted.
