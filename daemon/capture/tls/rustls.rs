@@ -149,22 +149,27 @@ fn layout_in(binary: &Binary, drop: &Function, buffers: &BTreeSet<u64>) -> (Opti
 }
 
 /// The first box that is dropped of what the first argument points to: the loads of its pointer and of
-/// the table of functions behind that, whose first entry is then loaded.
+/// the table of functions behind that, whose first entry is then loaded; the pointer may come last.
 fn boxed(code: &[Instruction]) -> Option<u64> {
     let mut loads = code.iter().filter(|one| {
         one.mnemonic() == Mnemonic::Mov
             && one.op0_kind() == OpKind::Register
             && one.op1_kind() == OpKind::Memory
             && one.op0_register().is_gpr64()
+            && one.memory_index() == Register::None
     });
-    let (data, table, entry) = (loads.next()?, loads.next()?, loads.next()?);
+    let loads = [loads.next()?, loads.next()?, loads.next()?];
+    let (data, table, entry) = match loads {
+        [data, table, entry] if table.memory_base() == Register::RDI => (data, table, entry),
+        [table, entry, data] => (data, table, entry),
+    };
     let offset = data.memory_displacement64();
-    let is_box = data.memory_base() == Register::RDI
+    let is_data = data.memory_base() == Register::RDI || data.op0_register() == Register::RDI;
+    let is_box = is_data
         && table.memory_base() == Register::RDI
-        && table.memory_displacement64() == offset + 8
+        && table.memory_displacement64().checked_sub(8) == Some(offset)
         && entry.memory_base() == table.op0_register()
-        && entry.memory_displacement64() == 0
-        && [data, table, entry].iter().all(|load| load.memory_index() == Register::None);
+        && entry.memory_displacement64() == 0;
     (is_box && offset <= MAX_OFFSET).then_some(offset)
 }
 
@@ -225,6 +230,10 @@ mod tests {
         let code =
             [0x53, 0x48, 0x89, 0xfd, 0x4c, 0x8b, 0x7f, 0x10, 0x48, 0x8b, 0x5f, 0x18, 0x48, 0x8b, 0x03, 0xc3];
         assert_eq!(boxed(&decode(&code)), Some(0x10));
+        // mov rbx, rdi; mov r14, [rdi+0x18]; mov rax, [r14]; mov rdi, [rbx+0x10]; call rax
+        let small =
+            [0x48, 0x89, 0xfb, 0x4c, 0x8b, 0x77, 0x18, 0x49, 0x8b, 0x06, 0x48, 0x8b, 0x7b, 0x10, 0xff, 0xd0];
+        assert_eq!(boxed(&decode(&small)), Some(0x10));
         let mut other = code;
         other[11] = 0x20;
         assert_eq!((boxed(&decode(&other)), boxed(&decode(&code[..8]))), (None, None));

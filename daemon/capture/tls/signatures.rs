@@ -421,8 +421,8 @@ mod tests {
     #[test]
     fn functions_of_older_versions_are_known_by_their_numbers() {
         let number = |number: u32| {
-            // mov edi, 20; mov esi, number; lea rcx, source; call; ret
-            let mut code = vec![0xbf, 20, 0, 0, 0, 0xbe];
+            // mov edx, 1; mov edi, 20; mov esi, number; lea rcx, source; call; ret
+            let mut code = vec![0xba, 1, 0, 0, 0, 0xbf, 20, 0, 0, 0, 0xbe];
             code.extend(number.to_le_bytes());
             code.extend(lea(0x1000 + code.len() as u64, 0x0d, SOURCE_AT));
             code.extend([0xe8, 0, 0, 0, 0, 0xc3]);
