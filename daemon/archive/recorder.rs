@@ -315,6 +315,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut losses_at = Timestamp::ZERO;
         let mut was_enabled = self.shared.enabled.load(Ordering::Relaxed);
         loop {
             let popped = self.inbox.pop_batch(&mut batch, BATCH, TICK);
@@ -325,6 +326,10 @@ impl Worker {
             let enabled = self.shared.enabled.load(Ordering::Relaxed);
             if was_enabled && !enabled {
                 self.attempt(now, |log| log.seal(now));
+            }
+            if now >= losses_at {
+                self.attempt(now, |log| log.note_losses(now, enabled));
+                losses_at = now.plus(TICK);
             }
             was_enabled = enabled;
             self.attempt(now, |log| log.tick(now));
@@ -349,6 +354,8 @@ impl Worker {
                 self.attempt(now, |log| log.append(&record, now));
             }
             Input::Seal(reply) => {
+                let enabled = self.shared.enabled.load(Ordering::Relaxed);
+                self.attempt(now, |log| log.note_losses(now, enabled));
                 self.attempt(now, |log| log.seal(now));
                 self.publish();
                 let failure = self.shared.view().failure.clone();
