@@ -192,3 +192,90 @@ fn root_files_that_cannot_be_attached_to_harm_nobody() {
     assert!(daemon.stop().success());
     call("/after");
 }
+
+/// Programs that end soon, some of which use TLS libraries, and how many of each.
+const STORM: [(&[&str], usize); 4] = [
+    (&["/bin/true"], 1200),
+    (&["openssl", "version"], 500),
+    (&["curl", "--version"], 250),
+    (&["/usr/bin/python3", "-S", "-c", "import ssl"], 60),
+];
+
+/// Runs them, four at a time; gives how long that took.
+fn storm() -> Duration {
+    let mut runs: Vec<&[&str]> = Vec::new();
+    for (words, count) in STORM {
+        runs.extend(std::iter::repeat_n(words, count));
+    }
+    // Not one kind after the other.
+    let runs: Vec<_> = (0..runs.len()).map(|index| runs[index * 7 % runs.len()]).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(words) = runs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    let output = Command::new(words[0]).args(&words[1..]).output().expect("run it");
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success() && said.is_empty(), "{words:?}: {said}");
+                }
+            });
+        }
+    });
+    begun.elapsed()
+}
+
+/// CPU time that a process used, of all its threads.
+fn cpu_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks"));
+    // Clock ticks of 10 ms, on all that Linux runs on.
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// Bytes of a library's code that differ between a process's memory and the file: probes are there.
+fn probes_in(pid: u32, library: &str) -> usize {
+    use std::os::unix::fs::FileExt as _;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
+    let line = maps.lines().find(|line| line.contains("r-xp") && line.contains(library));
+    let words: Vec<&str> = line.expect("the library is mapped").split_whitespace().collect();
+    let (start, end) = words[0].split_once('-').expect("a range");
+    let number = |text: &str| u64::from_str_radix(text, 16).expect("hex");
+    let len = (number(end) - number(start)) as usize;
+    let (mut memory, mut file) = (vec![0; len], vec![0; len]);
+    let open = |path: &str| std::fs::File::open(path).expect("open");
+    open(&format!("/proc/{pid}/mem")).read_exact_at(&mut memory, number(start)).expect("memory");
+    let read = open(words[5]).read_at(&mut file, number(words[2])).expect("file");
+    memory.iter().zip(&file[..read]).filter(|(memory, file)| memory != file).count()
+}
+
+#[test]
+fn root_a_storm_of_short_processes_passes_and_leaves_nothing_behind() {
+    let keys = Keys::new();
+    let server = Program::python().serve(&keys);
+    let count: usize = STORM.iter().map(|(_, count)| count).sum();
+    let without = storm();
+    assert_eq!(probes_in(server.pid(), "libssl"), 0);
+    let daemon = Daemon::start();
+    settled(&daemon);
+    attached(&daemon, server.pid());
+    assert!(probes_in(server.pid(), "libssl") > 0);
+    let before = cpu_of(daemon.pid());
+    let with = storm();
+    let used = cpu_of(daemon.pid()) - before;
+    let postponed = daemon.counter("capture", "tls_postponed");
+    eprintln!(
+        "{count} processes: {without:?} without, {with:?} with the daemon, which used {used:?}; \
+         {postponed} looks put off, {} socket events lost",
+        daemon.dropped("socket_ring_full")
+    );
+    // It goes on as before: a new process is found, and read.
+    let client = &mut Program::python().ask(&keys, server.port);
+    attached(&daemon, client.pid());
+    let mut feed = daemon.feed(&format!("tls and http and dst.port == {}", server.port));
+    assert!(client.tell("1 /behind sent").starts_with("203 "));
+    assert_eq!(path_of(&feed.next()), "/behind");
+    assert!(daemon.stop().success());
+    assert_eq!(probes_in(server.pid(), "libssl"), 0);
+}

@@ -22,6 +22,7 @@ pub(super) struct TlsSide {
     census: Arc<Census>,
     counters: MapHandle,
     scope: TlsScopeMaps,
+    takes_secrets: bool,
 }
 
 /// Starts it. Whatever goes wrong, the rest of capture works, and the report says what.
@@ -61,8 +62,9 @@ fn try_start(
     let attached = bpf::attach_all(&loaded, cgroup, &[]);
     let census = Arc::new(Census::default());
     let object = Arc::clone(&loaded.object);
-    let discovery = tls::spawn(object, plan.uprobes, config.own_pid, Arc::clone(&census))?;
-    Ok((TlsSide { discovery, census, counters, scope }, RingSource { loaded, attached }))
+    let discovery = tls::spawn(object, plan.uprobes, config, Arc::clone(&census))?;
+    let takes_secrets = config.tls_secrets;
+    Ok((TlsSide { discovery, census, counters, scope, takes_secrets }, RingSource { loaded, attached }))
 }
 
 impl TlsSide {
@@ -85,7 +87,8 @@ impl TlsSide {
     /// Says what has been attached by now.
     pub(super) fn add_to(&self, job: &mut JobReport) {
         let totals = self.census.totals();
-        job.mechanism = format!("{} at {} files", job.mechanism, totals.attached_files);
+        let secrets = if self.takes_secrets { "; takes key material (tls.keylog)" } else { "" };
+        job.mechanism = format!("{} at {} files{secrets}", job.mechanism, totals.attached_files);
         if totals.failures > 0 && job.why_not_better.is_none() {
             let failures = totals.failures;
             job.why_not_better =

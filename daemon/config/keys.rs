@@ -65,6 +65,7 @@ keys! {
     "tls.enabled" => tls.enabled;
     "tls.ring-size" => tls.ring_size;
     "tls.max-message" => tls.max_message;
+    "tls.keylog" => tls.keylog;
     "dissection.enabled" => dissection.enabled;
     "dissection.shards" => dissection.shards;
     "dissection.max-connections" => dissection.max_connections;

@@ -157,6 +157,8 @@ pub struct TlsConfig {
     pub ring_size: ByteSize,
     /// Most bytes taken of one read or write.
     pub max_message: ByteSize,
+    /// Whether key material is taken as well and kept in raw capture.
+    pub keylog: bool,
 }
 
 /// How packets become entries.
@@ -293,7 +295,7 @@ impl Default for CaptureConfig {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { enabled: true, ring_size: ByteSize::mib(16), max_message: ByteSize::mib(2) }
+        Self { enabled: true, ring_size: ByteSize::mib(16), max_message: ByteSize::mib(2), keylog: false }
     }
 }
 

@@ -11,6 +11,7 @@ mod dissections;
 mod dissector;
 mod export;
 mod import;
+mod keys;
 mod library;
 mod look_back;
 mod manifest;

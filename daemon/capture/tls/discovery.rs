@@ -22,8 +22,8 @@ use super::attachments::Attachments;
 use super::binary::FileId;
 use super::census::{Census, TlsProcess, TlsUse};
 use super::process_maps::{self, MappedFile, Mapping};
-use crate::capture::CaptureError;
 use crate::capture::bpf::UprobeMethod;
+use crate::capture::{CaptureConfig, CaptureError};
 use crate::runtime::spawn_thread;
 
 /// When a process is looked at after it executed a program: the loader takes some milliseconds, an
@@ -74,20 +74,27 @@ enum Notice {
 #[derive(Clone, Debug)]
 pub(in crate::capture) struct Noticing {
     sender: SyncSender<Notice>,
+    census: Arc<Census>,
 }
 
 impl Noticing {
-    /// Loses a notice when too many wait: the sweep makes up for it.
+    /// Loses a notice, counted, when too many wait: the sweep makes up for it.
+    fn send(&self, notice: Notice) {
+        if self.sender.try_send(notice).is_err() {
+            self.census.postpone();
+        }
+    }
+
     pub(in crate::capture) fn exec(&self, pid: u32) {
-        let _ = self.sender.try_send(Notice::Exec(pid));
+        self.send(Notice::Exec(pid));
     }
 
     pub(in crate::capture) fn exit(&self, pid: u32) {
-        let _ = self.sender.try_send(Notice::Exit(pid));
+        self.send(Notice::Exit(pid));
     }
 
     pub(in crate::capture) fn socket(&self, pid: u32) {
-        let _ = self.sender.try_send(Notice::Socket(pid));
+        self.send(Notice::Socket(pid));
     }
 }
 
@@ -97,11 +104,12 @@ pub(in crate::capture) struct DiscoveryHandle {
     thread: Option<std::thread::JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
     sender: SyncSender<Notice>,
+    census: Arc<Census>,
 }
 
 impl DiscoveryHandle {
     pub(in crate::capture) fn noticing(&self) -> Noticing {
-        Noticing { sender: self.sender.clone() }
+        Noticing { sender: self.sender.clone(), census: Arc::clone(&self.census) }
     }
 
     /// Detaches everything and ends the thread. Idempotent.
@@ -126,15 +134,15 @@ impl Drop for DiscoveryHandle {
 pub(in crate::capture) fn spawn(
     object: Arc<Object>,
     method: UprobeMethod,
-    own_pid: u32,
+    config: &CaptureConfig,
     census: Arc<Census>,
 ) -> Result<DiscoveryHandle, CaptureError> {
     let (sender, notices) = sync_channel(MAX_NOTICES);
     let stopping = Arc::new(AtomicBool::new(false));
     let mut discovery = Discovery {
-        attachments: Attachments::new(object, method),
-        own_pid,
-        census,
+        attachments: Attachments::new(object, method, config.tls_secrets),
+        own_pid: config.own_pid,
+        census: Arc::clone(&census),
         files: HashMap::new(),
         looks: HashMap::new(),
         pending: BTreeSet::new(),
@@ -143,7 +151,7 @@ pub(in crate::capture) fn spawn(
     };
     let thread = spawn_thread("capture-tls", move || discovery.run(&notices))
         .map_err(|error| CaptureError::Thread { error })?;
-    Ok(DiscoveryHandle { thread: Some(thread), stopping, sender })
+    Ok(DiscoveryHandle { thread: Some(thread), stopping, sender, census })
 }
 
 /// Time that may be spent: [`BURST`] at once, one [`SHARE`]th in the long run.
@@ -260,6 +268,8 @@ impl Discovery {
     fn plan(&mut self, at: Instant, pid: u32) {
         if self.pending.len() < MAX_PENDING {
             self.pending.insert((at, pid));
+        } else {
+            self.census.postpone();
         }
     }
 

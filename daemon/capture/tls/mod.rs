@@ -1,5 +1,5 @@
 //! TLS in clear text: finds the libraries in processes (`discovery`, `process_maps`), reads them
-//! (`binary`, `golang`), decides where probes go (`recipe`, `placement`), attaches (`attachments`) and
+//! (`binary`, `golang`), decides where probes go (`recipe`, `placement`, `keylog`), attaches (`attachments`) and
 //! keeps what came of it (`census`).
 //!
 //! Invariant: whatever fails here fails for a file or a process, is counted and has a reason; it never
@@ -10,6 +10,7 @@ mod binary;
 mod census;
 mod discovery;
 mod golang;
+mod keylog;
 mod placement;
 mod process_maps;
 mod recipe;
