@@ -43,7 +43,7 @@ impl Host {
     }
 
     fn until_seen(&self, path: &str) {
-        let wanted = format!("/api/v1/entries?kfl=tls%20and%20path%20==%20\"{path}\"");
+        let wanted = format!("/api/v1/entries?kfl=tls%20and%20path%20==%20%22{path}%22");
         until(path, || (!self.daemon.data(&wanted)["entries"].as_array()?.is_empty()).then_some(()));
     }
 }
