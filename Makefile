@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO_ENV := [ -f "$$HOME/.cargo/env" ] && . "$$HOME/.cargo/env";
 
-.PHONY: help run build test lint unit deny check-tshark bench fuzz install clean
+.PHONY: help run build test lint unit deny check-tshark try-kernels bench fuzz install clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -40,6 +40,10 @@ unit: ## All tests, without installing or linting
 check-tshark: ## Compare every golden capture with what tshark reads
 	@$(CARGO_ENV) cargo build --quiet --bin remora
 	@REMORA=target/debug/remora scripts/check-tshark
+
+try-kernels: ## Boot Debian's kernels from 5.10 to the newest in QEMU and see calls there (as root)
+	@$(CARGO_ENV) cargo build --release --bins
+	@scripts/try-kernels $(ARGS)
 
 bench: ## Measure against peers, side by side in one run
 	@scripts/setup bench

@@ -14,7 +14,9 @@
 #include "lib/core.h"
 #include "lib/kernel.h"
 #include "maps/scope_cgroups.h"
+#include "maps/scope_executables.h"
 #include "maps/scope_state.h"
+#include "maps/scope_users.h"
 #include "maps/tls_counters.h"
 #include "maps/tls_ring.h"
 #include "maps/tls_sessions.h"
@@ -31,6 +33,9 @@ const volatile __u32 own_tgid = 0;
  * bpf_get_current_task_btf is one release older.
  */
 const volatile bool has_socket_helpers = true;
+
+/* Probes bring what was attached with them (bpf_get_attach_cookie), in all kernels with uprobe_multi. */
+const volatile bool has_attach_cookies = false;
 
 /* Most bytes taken of one call. */
 const volatile __u32 message_budget = 1 << 20;
@@ -58,6 +63,7 @@ enum tls_how {
 	HOW_HANDED = 0x1000,	/* was handed over when it began */
 	HOW_SHAKES = 0x2000,	/* is a handshake */
 	HOW_GATHERS = 0x4000,	/* the buffer is an array of pieces, as many as the third argument says */
+	HOW_FLAGGED = 0x8000,	/* HOW_STORES at the fifth argument, not the fourth */
 };
 
 /* Depth at which a nested call is one whose outer call was left without our knowing (longjmp). */
@@ -122,23 +128,54 @@ static __noinline int verdicts_of_cgroups(void)
 	return found;
 }
 
+static __always_inline __u32 verdict_of_user(void)
+{
+	__u32 uid = bpf_get_current_uid_gid();
+	__u32 *verdict = bpf_map_lookup_elem(&scope_users, &uid);
+
+	return verdict ? *verdict : 0;
+}
+
+static __noinline int verdict_of_executable(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	struct scope_executable key = {};
+	__u32 *verdict;
+
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	verdict = bpf_map_lookup_elem(&scope_executables, &key);
+	return verdict ? *verdict : 0;
+}
+
+static __always_inline bool fits(__u32 lists, __u32 include, __u32 exclude, __u32 found)
+{
+	if ((lists & exclude) && (found & SCOPE_EXCLUDE))
+		return false;
+	return !(lists & include) || (found & SCOPE_INCLUDE);
+}
+
 /* As in packet.bpf.c, for the calling process. Ports and networks are not known yet. */
 static __noinline int is_wanted(void)
 {
-	__u32 zero = 0, found, lists;
+	__u32 zero = 0, lists;
 	__u32 *state = bpf_map_lookup_elem(&scope_state, &zero);
 
 	if (own_tgid && bpf_get_current_pid_tgid() >> 32 == own_tgid)
 		return 0;
-	if (!state)
+	if (!state || !*state)
 		return 1;
 	lists = *state;
-	if (!(lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)))
-		return 1;
-	found = verdicts_of_cgroups();
-	if (found & SCOPE_EXCLUDE)
+	if ((lists & (SCOPE_INCLUDE_CGROUPS | SCOPE_EXCLUDE_CGROUPS)) &&
+	    !fits(lists, SCOPE_INCLUDE_CGROUPS, SCOPE_EXCLUDE_CGROUPS, verdicts_of_cgroups()))
 		return 0;
-	return !(lists & SCOPE_INCLUDE_CGROUPS) || (found & SCOPE_INCLUDE);
+	if ((lists & (SCOPE_INCLUDE_USERS | SCOPE_EXCLUDE_USERS)) &&
+	    !fits(lists, SCOPE_INCLUDE_USERS, SCOPE_EXCLUDE_USERS, verdict_of_user()))
+		return 0;
+	return !(lists & (SCOPE_INCLUDE_EXECUTABLES | SCOPE_EXCLUDE_EXECUTABLES)) ||
+	       fits(lists, SCOPE_INCLUDE_EXECUTABLES, SCOPE_EXCLUDE_EXECUTABLES,
+		    verdict_of_executable());
 }
 
 static __always_inline __u64 started_of_current(void)
@@ -384,9 +421,10 @@ static __noinline int enter(struct pt_regs *ctx, __u32 how)
 	struct tls_thread *thread;
 	__u64 handle = PT_REGS_PARM1(ctx), third = PT_REGS_PARM3(ctx), fourth = PT_REGS_PARM4(ctx);
 	__u64 sp = PT_REGS_SP(ctx);
+	__u64 fifth = PT_REGS_PARM5(ctx);
 
 	/* One load from a chosen place is what verifiers refuse. */
-	asm volatile("" : "+r"(third), "+r"(fourth));
+	asm volatile("" : "+r"(third), "+r"(fourth), "+r"(fifth));
 	if (how & HOW_KNOWN) {
 		struct tls_session_key key = session_key(handle);
 
@@ -412,7 +450,7 @@ static __noinline int enter(struct pt_regs *ctx, __u32 how)
 	thread->nested = 0;
 	thread->call.handle = handle;
 	thread->call.buffer = PT_REGS_PARM2(ctx);
-	thread->call.stored_at = how & HOW_GATHERS ? third : fourth;
+	thread->call.stored_at = how & HOW_GATHERS ? third : how & HOW_FLAGGED ? fifth : fourth;
 	thread->call.sp = sp;
 	thread->call.cookie = 0;
 	thread->call.how = how;
@@ -527,6 +565,8 @@ ENTER(openssl_write, TLS_OPENSSL | HOW_WRITES)
 /* (handle, buffer, size_t length, size_t *moved) -> 1 */
 ENTER(openssl_read_ex, TLS_OPENSSL | HOW_STORES)
 ENTER(openssl_write_ex, TLS_OPENSSL | HOW_STORES | HOW_WRITES)
+/* (handle, buffer, size_t length, uint64_t flags, size_t *moved) -> 1 */
+ENTER(openssl_write_ex2, TLS_OPENSSL | HOW_STORES | HOW_WRITES | HOW_FLAGGED)
 /* (handle, buffer, size_t length) -> ssize_t */
 ENTER(gnutls_read, TLS_GNUTLS | HOW_LONG)
 ENTER(gnutls_write, TLS_GNUTLS | HOW_LONG | HOW_WRITES)
@@ -942,6 +982,191 @@ int openssl_secret(struct pt_regs *ctx)
 	};
 
 	take_secret(&at);
+	return 0;
+}
+
+/*
+ * rustls: probes are at methods of CommonState, which moves; a session is known by the box of its
+ * encrypter, which does not. Attach cookie: where CommonState has that (bits 0 to 15) and the buffer
+ * of received plaintext (16 to 31).
+ */
+static __always_inline __u64 rustls_handle(struct pt_regs *ctx, __u64 state)
+{
+	__u64 handle = 0;
+
+	if (!has_attach_cookies || !is_wanted() ||
+	    bpf_probe_read_user(&handle, sizeof(handle), (void *)state + (bpf_get_attach_cookie(ctx) & 0xffff)))
+		return 0;
+	return handle;
+}
+
+/* (CommonState *): sends a message of the handshake */
+SEC("uprobe")
+int rustls_shakes(struct pt_regs *ctx)
+{
+	/* From now on the hooks at sockets remember what this thread receives. */
+	if (is_wanted())
+		thread_of(bpf_get_current_pid_tgid());
+	return 0;
+}
+
+/* (CommonState *): may send plaintext from now on; servers say so twice */
+SEC("uprobe")
+int rustls_started(struct pt_regs *ctx)
+{
+	struct tls_thread *thread = thread_of(bpf_get_current_pid_tgid());
+	struct tls_session_key key = session_key(rustls_handle(ctx, PT_REGS_PARM1(ctx)));
+	struct tls_session *session = bpf_map_lookup_elem(&tls_sessions, &key);
+
+	if (!session || session->written || session->read)
+		open_session(key.handle, TLS_RUSTLS);
+	if (thread && key.handle)
+		bind(bpf_map_lookup_elem(&tls_sessions, &key), &key, thread->received_from, TLS_NEARBY_TRANSFER);
+	return 0;
+}
+
+/* (CommonState *) */
+SEC("uprobe")
+int rustls_dropped(struct pt_regs *ctx)
+{
+	close_session(rustls_handle(ctx, PT_REGS_PARM1(ctx)));
+	return 0;
+}
+
+/* (CommonState *, Payload *): was decrypted; the thread received it just now */
+SEC("uprobe")
+int rustls_received(struct pt_regs *ctx)
+{
+	struct tls_call call = { .how = TLS_RUSTLS, .handle = rustls_handle(ctx, PT_REGS_PARM1(ctx)) };
+	struct tls_session_key key = session_key(call.handle);
+	struct tls_thread *thread = thread_of(bpf_get_current_pid_tgid());
+	struct tls_session *session;
+	/* A vector, or a slice in its place: capacity or mark, address, length. */
+	__u64 payload[3] = {};
+
+	if (!call.handle || !thread ||
+	    bpf_probe_read_user(payload, sizeof(payload), (void *)PT_REGS_PARM2(ctx)) || !payload[2])
+		return 0;
+	call.buffer = payload[1];
+	session = session_of(&key, TLS_RUSTLS, 0);
+	if (!session)
+		return 0;
+	bind(session, &key, thread->received_from, TLS_NEARBY_TRANSFER);
+	take_message(&call, session, &key, payload[2]);
+	return 0;
+}
+
+static __always_inline void rustls_enter(struct pt_regs *ctx, __u64 state, __u64 buffer, __u64 slices, __u32 how)
+{
+	__u64 handle = rustls_handle(ctx, state);
+	struct tls_thread *thread = thread_of(bpf_get_current_pid_tgid());
+
+	if (!handle || !thread)
+		return;
+	thread->call.handle = handle;
+	thread->call.buffer = buffer;
+	thread->call.stored_at = slices;
+	thread->call.sp = PT_REGS_SP(ctx);
+	thread->call.cookie = 0;
+	thread->call.how = TLS_RUSTLS | how;
+	thread->call.is_active = 1;
+}
+
+/*
+ * (CommonState *, OutboundChunks *, ...) -> length: one slice (0, address, length), or slices
+ * (address of them, how many, first and last position)
+ */
+SEC("uprobe")
+int rustls_write(struct pt_regs *ctx)
+{
+	__u64 chunks[3] = {};
+
+	if (!has_attach_cookies ||
+	    bpf_probe_read_user(chunks, sizeof(chunks), (void *)PT_REGS_PARM2(ctx)))
+		return 0;
+	if (!chunks[0])
+		rustls_enter(ctx, PT_REGS_PARM1(ctx), chunks[1], 0, HOW_LONG | HOW_WRITES);
+	else if (!chunks[2])
+		rustls_enter(ctx, PT_REGS_PARM1(ctx), chunks[0], chunks[1], HOW_LONG | HOW_WRITES);
+	return 0;
+}
+
+/* (CommonState *, address, length) -> length */
+SEC("uprobe")
+int rustls_write_slice(struct pt_regs *ctx)
+{
+	rustls_enter(ctx, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), 0, HOW_LONG | HOW_WRITES);
+	return 0;
+}
+
+/* (Reader *, address, length) -> (0, length); a Reader begins with where the plaintext is */
+SEC("uprobe")
+int rustls_read(struct pt_regs *ctx)
+{
+	__u64 plaintext = 0;
+
+	if (!has_attach_cookies ||
+	    bpf_probe_read_user(&plaintext, sizeof(plaintext), (void *)PT_REGS_PARM1(ctx)))
+		return 0;
+	plaintext -= bpf_get_attach_cookie(ctx) >> 16 & 0xffff;
+	rustls_enter(ctx, plaintext, PT_REGS_PARM2(ctx), 0, HOW_LONG);
+	return 0;
+}
+
+/* Slices of one write. More are rare; they are counted. */
+#define MAX_SLICES 16
+
+static __always_inline void take_slices(const struct tls_call *call, struct tls_session *session, __u64 total)
+{
+	__u64 offset = session->written, left = total;
+
+	__sync_fetch_and_add(&session->written, total);
+	count(TLS_CALLS, 1);
+	count(TLS_BYTES, total);
+	for (__u32 i = 0; i < MAX_SLICES && i < call->stored_at && left; i++) {
+		__u64 slice[2] = {}, len;
+
+		if (bpf_probe_read_user(slice, sizeof(slice), (void *)call->buffer + i * sizeof(slice)))
+			break;
+		len = slice[1] < left ? slice[1] : left;
+		if (len && len <= TLS_CHUNK_BYTES)
+			count(copy_chunk(call->handle, slice[0], offset, len, TLS_WRITTEN), 1);
+		else
+			count(TLS_OVER_BUDGET, len);
+		offset += len;
+		left -= len;
+	}
+	count(TLS_OVER_BUDGET, left);
+}
+
+SEC("uprobe")
+int rustls_leave(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct tls_thread *thread = bpf_map_lookup_elem(&tls_threads, &id);
+	struct tls_session_key key;
+	struct tls_session *session;
+	struct tls_call call;
+	long total = PT_REGS_RC(ctx);
+
+	if (!thread || !thread->call.is_active || PT_REGS_SP(ctx) < thread->call.sp)
+		return 0;
+	call = thread->call;
+	thread->call.is_active = 0;
+	/* A result: whether it failed, and the length. */
+	if (!(call.how & HOW_WRITES))
+		total = total ? 0 : PT_REGS_PARM3(ctx);
+	key = session_key(call.handle);
+	session = total > 0 ? session_of(&key, TLS_RUSTLS, 0) : NULL;
+	if (!session)
+		return 0;
+	/* What is read may have waited while the thread received elsewhere. */
+	if (call.how & HOW_WRITES || !session->cookie)
+		look_nearby(thread, &call, session, &key);
+	if (call.stored_at)
+		take_slices(&call, session, total);
+	else
+		take_message(&call, session, &key, total);
 	return 0;
 }
 

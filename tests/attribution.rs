@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use crate::support::{Daemon, Nginx, PythonServer, curl};
+use crate::support::{Cgroup, Daemon, Nginx, PythonServer, curl};
 
 #[test]
 fn root_both_processes_of_a_call_are_named() {
@@ -110,39 +110,11 @@ fn root_the_daemons_own_calls_are_not_captured() {
     assert_eq!(entry["request"]["path"], "/marker");
 }
 
-/// A cgroup of the name that a container runtime or systemd gives; gone when dropped.
-struct Cgroup(std::path::PathBuf);
-
-impl Cgroup {
-    fn make(parent: &str, name: &str) -> Self {
-        let hybrid = std::path::Path::new("/sys/fs/cgroup/unified");
-        let root = if hybrid.exists() { hybrid } else { std::path::Path::new("/sys/fs/cgroup") };
-        let path = root.join(format!("remora-test-{}-{parent}", std::process::id())).join(name);
-        std::fs::create_dir_all(&path).expect("cgroup");
-        Self(path)
-    }
-
-    /// Runs a command in the cgroup, from its first instruction on.
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", r#"echo $$ >"$0/cgroup.procs" && exec "$@""#]).arg(&self.0);
-        command.arg(program).args(arguments);
-        command
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        std::fs::remove_dir(&self.0).ok();
-        std::fs::remove_dir(self.0.parent().expect("made below one")).ok();
-    }
-}
-
 #[test]
 fn root_container_and_unit_are_named() {
     let container = "4f1c9a".repeat(10) + "beef";
-    let docker = Cgroup::make("container", &format!("docker-{container}.scope"));
-    let service = Cgroup::make("unit", "billing.service");
+    let docker = Cgroup::new("container", &format!("docker-{container}.scope"));
+    let service = Cgroup::new("unit", "billing.service");
     let nginx = Nginx::start("");
     let daemon = Daemon::start();
     let mut feed = daemon.feed(&format!("dst.port == {}", nginx.port));
@@ -153,8 +125,8 @@ fn root_container_and_unit_are_named() {
         let src = &feed.next()["src"];
         assert_eq!((&src["containerId"], &src["unit"]), (&container_id.into(), &unit.into()), "{src}");
         let path = src["cgroup"].as_str().expect("cgroup");
-        assert!(cgroup.0.ends_with(path.trim_start_matches('/')), "{path}");
-        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&cgroup.0).expect("cgroup"));
+        assert!(cgroup.path.ends_with(path.trim_start_matches('/')), "{path}");
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&cgroup.path).expect("cgroup"));
         assert_eq!(src["cgroupId"], inode);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Daemon, Netns, Options, until};
+use crate::support::{Cgroup, Daemon, Netns, Options, until};
 
 /// IP packets sent plus received, as the namespace's own SNMP counters have them.
 fn ip_packets(space: &Netns) -> u64 {
@@ -54,10 +54,13 @@ impl Account {
 #[test]
 fn root_under_overload_every_packet_is_delivered_or_counted() {
     let space = Netns::new();
-    let cgroup = Cgroup::new();
+    let cgroup = Cgroup::new("loss", "flood");
     // Only the flood's own cgroup is in scope, so that other traffic of the machine does not count.
     let daemon = Daemon::start_with(Options {
-        config: format!("capture.ring-size = \"1MiB\"\ncapture.include.cgroups = [\"{}\"]", cgroup.path),
+        config: format!(
+            "capture.ring-size = \"1MiB\"\ncapture.include.cgroups = [\"{}\"]",
+            cgroup.path.display()
+        ),
         ..Options::default()
     });
     let before = (ip_packets(&space), Account::settled(&daemon));
@@ -77,38 +80,6 @@ fn root_under_overload_every_packet_is_delivered_or_counted() {
     // the cgroup owned (a SYN-ACK of a dying listener, a RST) is in theirs only.
     let missing = sent.abs_diff(counted);
     assert!(missing * 1000 <= sent, "kernel counted {sent} packets, the daemon accounts for {counted}");
-}
-
-/// A cgroup of the test's own.
-struct Cgroup {
-    path: String,
-}
-
-impl Cgroup {
-    fn new() -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
-        let root = mounts
-            .lines()
-            .find_map(|line| {
-                let mut fields = line.split(' ');
-                let (_, path, kind) = (fields.next()?, fields.next()?, fields.next()?);
-                (kind == "cgroup2").then(|| path.to_string())
-            })
-            .expect("a cgroup2 mount");
-        let path = format!("{root}/remora-test-{}", std::process::id());
-        std::fs::create_dir(&path).expect("cgroup");
-        Self { path }
-    }
-
-    fn procs(&self) -> String {
-        format!("{}/cgroup.procs", self.path)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        std::fs::remove_dir(&self.path).ok();
-    }
 }
 
 /// Pushes many small TCP writes through loopback as fast as it can.

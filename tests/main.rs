@@ -19,6 +19,7 @@ mod http2_calls;
 mod http_calls;
 mod lifecycle;
 mod loss;
+mod scope;
 mod snapshots;
 mod stream;
 mod systemd;

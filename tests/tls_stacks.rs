@@ -100,6 +100,10 @@ const STACKS: &[Stack] = &[
         library: "gnutls",
         names: ("gnutls-cli", "gnutls-serv"),
     },
+    c("OpenSSL in a stripped executable", |keys| Program::c(keys, &[])),
+    c("OpenSSL in a stripped executable, `-static-pie`", |keys| Program::c(keys, &["-static-pie"])),
+    rustls("rustls on blocking sockets", |_| Program::rustls("threads")),
+    rustls("rustls with tokio", |_| Program::rustls("tasks")),
     Stack {
         name: "tstclnt and selfserv (NSS)",
         version: &["dpkg-query", "-W", "-f", "${Version}", "libnss3"],
@@ -124,6 +128,38 @@ const STACKS: &[Stack] = &[
     go_of(&GO_1_27, "Go 1.27, stripped", |keys| Program::go_of(GO_1_27[0], keys, STRIPPED)),
     go_of(&GO_1_27, "Go 1.27, `-buildmode=pie`", |keys| Program::go_of(GO_1_27[0], keys, PIE)),
 ];
+
+const fn c(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+    Stack {
+        name,
+        version: &["openssl", "version"],
+        start: |_| unreachable!("the program serves as well"),
+        asker: Asker::Told(program),
+        speaks: &[1],
+        status: 203,
+        library: "openssl",
+        names: ("cpeer", "cpeer"),
+    }
+}
+
+const fn rustls(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+    Stack {
+        name,
+        version: &[
+            "cargo",
+            "pkgid",
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls_peers/rustls/Cargo.toml"),
+            "rustls",
+        ],
+        start: |_| unreachable!("the program serves as well"),
+        asker: Asker::Told(program),
+        speaks: &[1],
+        status: 203,
+        library: "rustls",
+        names: ("rustls-peer", "rustls-peer"),
+    }
+}
 
 /// How `scripts/setup test` leaves other Go versions than the distribution's, and how they say which.
 const GO_1_21: [&str; 2] = ["/var/cache/remora-test/go1.21.13/go/bin/go", "version"];
@@ -393,7 +429,8 @@ fn check_before(daemon: &Daemon, stack: &'static Stack) {
 fn row(stack: &Stack, found_by: &str, witnesses: &BTreeSet<String>) -> String {
     let speaks = |http: u8| if stack.speaks.contains(&http) { "yes" } else { "" };
     let version = first_line(stack.version);
-    let version = version.split([' ', ',']).map(|word| word.trim_start_matches("go").trim_start_matches('v'));
+    let version =
+        version.split([' ', ',', '@']).map(|word| word.trim_start_matches("go").trim_start_matches('v'));
     let version = version.into_iter().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     format!(
         "| {} | {} | {} | {} | {} | {} |",
@@ -470,6 +507,26 @@ fn root_wget_and_a_gnutls_server_are_covered() {
 #[test]
 fn root_gnutls_client_and_server_are_covered() {
     check("gnutls-cli and gnutls-serv (GnuTLS)");
+}
+
+#[test]
+fn root_openssl_in_a_stripped_executable_is_covered() {
+    check("OpenSSL in a stripped executable");
+}
+
+#[test]
+fn root_openssl_in_a_stripped_static_executable_is_covered() {
+    check("OpenSSL in a stripped executable, `-static-pie`");
+}
+
+#[test]
+fn root_rustls_with_blocking_sockets_is_covered() {
+    check("rustls on blocking sockets");
+}
+
+#[test]
+fn root_rustls_with_tokio_is_covered() {
+    check("rustls with tokio");
 }
 
 #[test]

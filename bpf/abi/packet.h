@@ -73,12 +73,26 @@ enum scope_list {
 	SCOPE_EXCLUDE_CGROUPS = 8,
 	SCOPE_EXCLUDE_PORTS = 16,
 	SCOPE_EXCLUDE_NETWORKS = 32,
+	/* Of plaintext only. */
+	SCOPE_INCLUDE_USERS = 64,
+	SCOPE_INCLUDE_EXECUTABLES = 128,
+	SCOPE_EXCLUDE_USERS = 256,
+	SCOPE_EXCLUDE_EXECUTABLES = 512,
 };
 
 enum scope_verdict {
 	SCOPE_INCLUDE = 1,
 	SCOPE_EXCLUDE = 2,
 };
+
+/* A file as /proc/PID/maps names it. */
+struct scope_executable {
+	__u64 inode;
+	__u32 device;		/* major << 20 | minor */
+	__u32 reserved;
+};
+
+_Static_assert(sizeof(struct scope_executable) == 16, "scope_executable has no padding");
 
 struct scope_network4 {
 	__u32 prefix_len;

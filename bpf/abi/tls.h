@@ -25,6 +25,7 @@ enum tls_family {
 	TLS_GNUTLS = 2,
 	TLS_NSPR = 3,
 	TLS_GO = 4,
+	TLS_RUSTLS = 5,
 };
 
 /* Weakest first. */

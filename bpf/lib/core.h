@@ -63,8 +63,22 @@ struct sock {
 	__u16 sk_protocol;
 };
 
+struct super_block {
+	unsigned int s_dev;
+};
+
+struct inode {
+	struct super_block *i_sb;
+	unsigned long i_ino;
+};
+
 struct file {
+	struct inode *f_inode;
 	void *private_data;
+};
+
+struct mm_struct {
+	struct file *exe_file;
 };
 
 struct socket {
@@ -122,6 +136,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	const struct cred *cred;
 	struct files_struct *files;
+	struct mm_struct *mm;
 };
 
 struct linux_binprm {

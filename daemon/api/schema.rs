@@ -237,7 +237,7 @@ pub struct TlsUse {
     pub version: String,
     /// The file, as the process sees it.
     pub path: String,
-    /// How its functions were found: `symbols`, `line_table`; empty if they were not.
+    /// How its functions were found: `symbols`, `line_table`, `signatures`; empty if they were not.
     pub found_by: String,
     /// Functions with probes.
     pub functions: Vec<String>,

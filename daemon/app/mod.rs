@@ -314,7 +314,7 @@ fn capture_config(config: &Config) -> Result<CaptureConfig> {
         tls_ring_bytes: bytes(config.tls.ring_size),
         tls_message_bytes: bytes(config.tls.max_message),
         tls_secrets: config.tls.keylog,
-        scope: reload::scope(&config.capture)?,
+        scope: reload::scope(config)?,
         own_pid: std::process::id(),
     })
 }

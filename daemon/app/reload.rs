@@ -1,14 +1,13 @@
 //! SIGHUP: reads the configuration again and applies what can change while running.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use nix::unistd::User;
 
 use super::control::Running;
-use crate::capture::{Capture, Scope, ScopeLists};
-use crate::config::{CaptureConfig, Config, ScopeConfig, Sources};
+use crate::capture::{Capture, CgroupRule, Scope, ScopeLists};
+use crate::config::{Config, ScopeConfig, Sources, TlsScopeConfig};
 use crate::runtime::notify;
 use crate::telemetry::{Metric, logs};
 
@@ -53,7 +52,7 @@ impl Reload {
     /// Returns the sections whose changes need a restart.
     fn apply(&self) -> Result<Vec<&'static str>> {
         let new = Config::load(&self.sources)?;
-        let scope = scope(&new.capture)?;
+        let scope = scope(&new)?;
         logs::set_level(&new.log.level)?;
         if let Some(capture) = self.capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             capture.set_scope(&scope)?;
@@ -71,13 +70,14 @@ impl Reload {
 
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let rings = |config: &Config| (config.capture.ring_size, config.capture.socket_ring_size);
+    let tls = |config: &Config| (config.tls.enabled, config.tls.ring_size, config.tls.max_message);
     let places = |config: &Config| (config.store.enabled, config.store.path.clone());
     [
         ("node", old.node != new.node),
         ("listen", old.listen != new.listen),
         ("access", old.access != new.access),
         ("capture ring sizes", rings(old) != rings(new)),
-        ("tls", old.tls != new.tls),
+        ("tls", tls(old) != tls(new)),
         ("capture.raw", old.capture.raw != new.capture.raw),
         ("dissection", old.dissection != new.dissection),
         ("store.enabled or store.path", places(old) != places(new)),
@@ -88,28 +88,35 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     .collect()
 }
 
-/// The kernel's form of the configured scope: cgroup paths become ids.
-pub(super) fn scope(config: &CaptureConfig) -> Result<Scope> {
-    Ok(Scope { include: lists(&config.include)?, exclude: lists(&config.exclude)? })
-}
-
-fn lists(config: &ScopeConfig) -> Result<ScopeLists> {
-    Ok(ScopeLists {
-        cgroups: config.cgroups.iter().map(|name| cgroup_id(name)).collect::<Result<_>>()?,
-        ports: config.ports.clone(),
-        networks: config.networks.clone(),
+/// Capture's form of the configured scope.
+pub(super) fn scope(config: &Config) -> Result<Scope> {
+    Ok(Scope {
+        include: lists(&config.capture.include, &config.tls.include)?,
+        exclude: lists(&config.capture.exclude, &config.tls.exclude)?,
     })
 }
 
-/// A number is an id; a path is looked up below the cgroup2 root, whose inode numbers are the ids.
-fn cgroup_id(name: &str) -> Result<u64> {
-    if let Ok(id) = name.parse() {
-        return Ok(id);
+fn lists(config: &ScopeConfig, tls: &TlsScopeConfig) -> Result<ScopeLists> {
+    let cgroups = config
+        .cgroups
+        .iter()
+        .map(|name| name.parse().map_or_else(|_| CgroupRule::Path(name.clone()), CgroupRule::Id));
+    let units = config.units.iter().cloned().map(CgroupRule::Unit);
+    let containers = config.containers.iter().cloned().map(CgroupRule::Container);
+    Ok(ScopeLists {
+        cgroups: cgroups.chain(units).chain(containers).collect(),
+        ports: config.ports.clone(),
+        networks: config.networks.clone(),
+        users: tls.users.iter().map(|name| uid_of(name)).collect::<Result<_>>()?,
+        executables: tls.executables.clone(),
+    })
+}
+
+fn uid_of(name: &str) -> Result<u32> {
+    if let Ok(uid) = name.parse() {
+        return Ok(uid);
     }
-    let root = Capture::cgroup2_root().context("no cgroup2 root to look up capture scope paths in")?;
-    let path = root.join(name.trim_start_matches('/'));
-    let path = if path.exists() { path } else { Path::new(name).to_path_buf() };
-    let found = std::fs::metadata(&path)
-        .with_context(|| format!("cgroup {name} of the capture scope: {} cannot be read", path.display()))?;
-    Ok(found.ino())
+    let user = User::from_name(name).with_context(|| format!("cannot look up the user {name}"))?;
+    let user = user.with_context(|| format!("the TLS scope names a user {name} who does not exist"))?;
+    Ok(user.uid.as_raw())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Sink;
 use super::bpf::{self, Batch, PacketDecoder, TlsDecoder};
 use super::clock::Clock;
+use super::scope::CgroupNotice;
 use super::tls::{Census, Noticing};
 use crate::engine::model::{OwnerEvidence, ProcessEvent, Record, SocketEvent};
 
@@ -16,7 +17,16 @@ enum Rings {
     /// Ring 0: packets. Ring 1: plaintext of TLS.
     Packets { packets: PacketDecoder, tls: TlsDecoder, census: Option<Arc<Census>> },
     /// Ring 0: socket and process events.
-    Sockets { noticing: Option<Noticing> },
+    Sockets { listeners: Listeners },
+}
+
+/// Who within capture wants to know what processes do.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// The search for TLS libraries.
+    pub(super) tls: Option<Noticing>,
+    /// The scope, which names units and containers.
+    pub(super) cgroups: CgroupNotice,
 }
 
 /// Decodes the records of one reader's rings for one sink.
@@ -38,12 +48,8 @@ impl Delivery {
         Self { sink, clock: Clock::new(), rings, malformed: Arc::clone(malformed) }
     }
 
-    pub(super) fn sockets(
-        sink: Box<dyn Sink>,
-        malformed: &Arc<AtomicU64>,
-        noticing: Option<Noticing>,
-    ) -> Self {
-        let rings = Rings::Sockets { noticing };
+    pub(super) fn sockets(sink: Box<dyn Sink>, malformed: &Arc<AtomicU64>, listeners: Listeners) -> Self {
+        let rings = Rings::Sockets { listeners };
         Self { sink, clock: Clock::new(), rings, malformed: Arc::clone(malformed) }
     }
 
@@ -73,9 +79,12 @@ impl Batch for Delivery {
                 }
                 record
             }),
-            Rings::Sockets { noticing } => bpf::socket_record(bytes, &self.clock).map(|(record, _)| {
-                if let Some(noticing) = noticing {
-                    notice(noticing, &record);
+            Rings::Sockets { listeners } => bpf::socket_record(bytes, &self.clock).map(|(record, _)| {
+                if let Record::Process(ProcessEvent::Exec { cgroup_id, .. }) = &record {
+                    listeners.cgroups.used(*cgroup_id);
+                }
+                if let Some(tls) = &listeners.tls {
+                    notice(tls, &record);
                 }
                 record
             }),

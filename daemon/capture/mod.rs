@@ -28,16 +28,15 @@ use std::time::Duration;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use self::bpf::{Attached, LoadOptions, Loaded, ReaderHandle, RingSource};
-use self::delivery::Delivery;
+use self::delivery::{Delivery, Listeners};
 use self::plan::CapturePlan;
-use self::scope::ScopeMaps;
-use self::tls::Noticing;
+use self::scope::{ScopeKeeper, ScopeMaps};
 use self::tls_side::TlsSide;
 use crate::engine::model::{Record, Timestamp};
 
 pub use self::counters::KernelCounters;
 pub use self::report::{JobReport, MissingProgram};
-pub use self::scope::{Scope, ScopeLists};
+pub use self::scope::{CgroupRule, Scope, ScopeLists};
 pub use self::tls::{TlsProcess, TlsSeen, TlsUse};
 
 /// Where records go. Called on a capture thread, so it must not wait.
@@ -192,7 +191,7 @@ pub struct Capture {
     sockets: Option<ReaderHandle>,
     packet_counters: MapHandle,
     socket_counters: Option<MapHandle>,
-    scope: ScopeMaps,
+    scope: ScopeKeeper,
     tls: Option<TlsSide>,
     malformed: Arc<AtomicU64>,
     jobs: Vec<JobReport>,
@@ -217,11 +216,19 @@ impl Capture {
         let malformed = Arc::new(AtomicU64::new(0));
 
         let (tls, tls_source, tls_job) = tls_side::start(config, &plan, cgroup.as_fd());
-        let noticing = tls.as_ref().map(TlsSide::noticing);
-        let socket_side = start_sockets(config, &plan, cgroup.as_fd(), sockets, &malformed, noticing);
+        let (cgroups, noticed_cgroups) = scope::notices();
+        let listeners = Listeners { tls: tls.as_ref().map(TlsSide::noticing), cgroups: cgroups.clone() };
+        let socket_side = start_sockets(config, &plan, cgroup.as_fd(), sockets, &malformed, listeners);
         let loaded = bpf::load_packet(&options(config, config.ring_bytes))?;
-        let scope = ScopeMaps::of(&loaded)?;
-        scope.set(&config.scope)?;
+        let maps = ScopeMaps::of(&loaded)?;
+        let tls_maps = tls.as_ref().map(TlsSide::scope);
+        let scope = ScopeKeeper::start(
+            &config.scope,
+            plan.cgroup2.clone(),
+            maps,
+            tls_maps,
+            (cgroups, noticed_cgroups),
+        )?;
         let packet_counters = loaded.map("packet_counters")?;
         mark_own(&loaded, own)?;
         let mut attached = bpf::attach_all(&loaded, cgroup.as_fd(), &report::PACKET_HOOKS);
@@ -292,12 +299,13 @@ impl Capture {
         self.tls.as_ref().is_none_or(|tls| tls.census().has_settled())
     }
 
-    /// Changes at run time which packets are captured.
+    /// Changes at run time what is captured.
     pub fn set_scope(&self, scope: &Scope) -> Result<(), CaptureError> {
+        self.scope.set(scope)?;
         if let Some(tls) = &self.tls {
-            tls.set_scope(scope)?;
+            tls.noticing().rescope();
         }
-        self.scope.set(scope)
+        Ok(())
     }
 
     /// Detaches everything, delivers what is left in the rings, and ends the threads.
@@ -354,7 +362,7 @@ fn start_sockets(
     cgroup: BorrowedFd<'_>,
     sink: Box<dyn Sink>,
     malformed: &Arc<AtomicU64>,
-    noticing: Option<Noticing>,
+    listeners: Listeners,
 ) -> Result<SocketSide, CaptureError> {
     let loaded = bpf::load_socket(&LoadOptions {
         has_socket_helpers: plan.has_socket_helpers,
@@ -363,7 +371,7 @@ fn start_sockets(
         ..options(config, config.socket_ring_bytes)
     })?;
     let mut attached = bpf::attach_all(&loaded, cgroup, &[]);
-    let mut delivery = Delivery::sockets(sink, malformed, noticing);
+    let mut delivery = Delivery::sockets(sink, malformed, listeners);
     // The hooks are attached, so no socket falls between.
     if let Some(events) = attached.run(&loaded, plan::FILE_ITERATOR) {
         delivery.existing(&events);

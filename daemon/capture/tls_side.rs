@@ -8,7 +8,7 @@ use libbpf_rs::MapHandle;
 use super::bpf::{self, LoadOptions, RingSource};
 use super::plan::CapturePlan;
 use super::report::{self, JobReport};
-use super::scope::{Scope, TlsScopeMaps};
+use super::scope::{self, Executables, TlsScopeMaps};
 use super::tls::{self, Census, DiscoveryHandle, Noticing};
 use super::{CaptureConfig, CaptureError};
 
@@ -21,7 +21,8 @@ pub(super) struct TlsSide {
     discovery: DiscoveryHandle,
     census: Arc<Census>,
     counters: MapHandle,
-    scope: TlsScopeMaps,
+    scope: Arc<TlsScopeMaps>,
+    executables: Arc<Executables>,
     takes_secrets: bool,
 }
 
@@ -56,15 +57,19 @@ fn try_start(
         message_budget: config.tls_message_bytes.min(MAX_MESSAGE_BYTES),
         ..super::options(config, config.tls_ring_bytes)
     })?;
-    let scope = TlsScopeMaps::of(&loaded)?;
-    scope.set(&config.scope)?;
+    let scope = Arc::new(TlsScopeMaps::of(&loaded)?);
+    scope.set(&config.scope, &scope::resolve(plan.cgroup2.as_deref(), &config.scope))?;
+    let executables = Arc::new(Executables::of(&loaded)?);
+    executables.set(&config.scope)?;
     let counters = loaded.map("tls_counters")?;
     let attached = bpf::attach_all(&loaded, cgroup, &[]);
     let census = Arc::new(Census::default());
     let object = Arc::clone(&loaded.object);
-    let discovery = tls::spawn(object, plan.uprobes, config, Arc::clone(&census))?;
+    let scoped = Arc::clone(&executables);
+    let discovery = tls::spawn(object, plan.uprobes, config, Arc::clone(&census), scoped)?;
     let takes_secrets = config.tls_secrets;
-    Ok((TlsSide { discovery, census, counters, scope, takes_secrets }, RingSource { loaded, attached }))
+    let side = TlsSide { discovery, census, counters, scope, executables, takes_secrets };
+    Ok((side, RingSource { loaded, attached }))
 }
 
 impl TlsSide {
@@ -80,8 +85,9 @@ impl TlsSide {
         &self.counters
     }
 
-    pub(super) fn set_scope(&self, scope: &Scope) -> Result<(), CaptureError> {
-        self.scope.set(scope)
+    /// By what the kernel knows whose plaintext is wanted.
+    pub(super) fn scope(&self) -> (Arc<TlsScopeMaps>, Arc<Executables>) {
+        (Arc::clone(&self.scope), Arc::clone(&self.executables))
     }
 
     /// Says what has been attached by now.

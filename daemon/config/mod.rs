@@ -137,11 +137,15 @@ impl CaptureConfig {
     }
 }
 
-/// What a packet can be recognised by.
+/// What a packet can be recognised by. Of cgroups, units and containers one that fits is enough.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopeConfig {
     /// Paths below the cgroup2 root (`/system.slice/nginx.service`), or cgroup ids as numbers.
     pub cgroups: Vec<String>,
+    /// Names of systemd units (`nginx.service`).
+    pub units: Vec<String>,
+    /// Ids of containers, or how they begin, or names of machines.
+    pub containers: Vec<String>,
     /// Ports of either end.
     pub ports: Vec<u16>,
     /// Networks of either address.
@@ -159,6 +163,19 @@ pub struct TlsConfig {
     pub max_message: ByteSize,
     /// Whether key material is taken as well and kept in raw capture.
     pub keylog: bool,
+    /// Take plaintext only of processes that fit each list here that is not empty.
+    pub include: TlsScopeConfig,
+    /// Take none of processes that fit any list here.
+    pub exclude: TlsScopeConfig,
+}
+
+/// What a process whose plaintext is taken can be recognised by, beside its cgroup.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsScopeConfig {
+    /// Names or numbers of its real user.
+    pub users: Vec<String>,
+    /// Paths of its executable, or names without a path.
+    pub executables: Vec<String>,
 }
 
 /// How packets become entries.
@@ -295,7 +312,14 @@ impl Default for CaptureConfig {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { enabled: true, ring_size: ByteSize::mib(16), max_message: ByteSize::mib(2), keylog: false }
+        Self {
+            enabled: true,
+            ring_size: ByteSize::mib(16),
+            max_message: ByteSize::mib(2),
+            keylog: false,
+            include: TlsScopeConfig::default(),
+            exclude: TlsScopeConfig::default(),
+        }
     }
 }
 

@@ -121,6 +121,44 @@ fn capture(config: &Config, check: &mut Check<'_>) {
             });
         }
     }
+    names(config, check);
+}
+
+/// Lists of names, of which none may be empty or a path where none is meant.
+fn names(config: &Config, check: &mut Check<'_>) {
+    let (capture, tls) = (&config.capture, &config.tls);
+    let lists = [
+        ("capture.include.units", &capture.include.units, "nginx.service"),
+        ("capture.exclude.units", &capture.exclude.units, "nginx.service"),
+        ("capture.include.containers", &capture.include.containers, "the id that entries show"),
+        ("capture.exclude.containers", &capture.exclude.containers, "the id that entries show"),
+        ("tls.include.users", &tls.include.users, "www-data"),
+        ("tls.exclude.users", &tls.exclude.users, "www-data"),
+    ];
+    for (key, names, example) in lists {
+        for name in names {
+            check.require(!name.is_empty() && !name.contains('/'), key, || {
+                format!("{name:?} is no name; write one such as {example}")
+            });
+        }
+    }
+    for unit in capture.include.units.iter().chain(&capture.exclude.units) {
+        check.require(unit.contains('.'), "capture.include.units", || {
+            format!("{unit:?} does not say what kind of unit it is; write {unit}.service")
+        });
+    }
+    let lists = [
+        ("tls.include.executables", &tls.include.executables),
+        ("tls.exclude.executables", &tls.exclude.executables),
+    ];
+    for (key, executables) in lists {
+        for executable in executables {
+            let is_name = !executable.is_empty() && !executable.contains('/');
+            check.require(is_name || executable.starts_with('/'), key, || {
+                format!("{executable:?} is neither a path nor a name; write /usr/bin/vault or vault")
+            });
+        }
+    }
 }
 
 fn dissection(config: &Config, check: &mut Check<'_>) {

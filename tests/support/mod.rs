@@ -1,5 +1,6 @@
 //! What the black-box tests share: a daemon, real servers, namespaces, clients.
 
+pub(crate) mod cgroup;
 pub(crate) mod client;
 pub(crate) mod daemon;
 pub(crate) mod machine;
@@ -8,6 +9,7 @@ pub(crate) mod peers;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
+pub(crate) use cgroup::Cgroup;
 pub(crate) use client::Feed;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;

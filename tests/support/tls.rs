@@ -80,6 +80,36 @@ impl Program {
         Self::of(&[&binary])
     }
 
+    /// Linked with these flags and a static OpenSSL into a directory of the test's, without symbols.
+    pub(crate) fn c(keys: &Keys, flags: &[&str]) -> Self {
+        let binary = keys.text("cpeer");
+        let mut command = Command::new("gcc");
+        command.args(["-O2", "-s", "-w", "-o", &binary, &Self::source("peer.c")]).args(flags);
+        let built = command.args(["-l:libssl.a", "-l:libcrypto.a"]).output().expect("run gcc");
+        assert!(built.status.success(), "gcc {flags:?}: {}", String::from_utf8_lossy(&built.stderr));
+        Self::of(&[&binary])
+    }
+
+    /// With rustls: `threads` on blocking sockets, `tasks` with tokio. Built once for all tests.
+    pub(crate) fn rustls(kind: &str) -> Self {
+        let target = super::tls::source("target/tls_peers");
+        let built = Command::new("cargo")
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--manifest-path",
+                &Self::source("rustls/Cargo.toml"),
+            ])
+            .arg("--target-dir")
+            .arg(&target)
+            .status()
+            .expect("run cargo");
+        assert!(built.success(), "cargo build");
+        Self::of(&[&target.join("release/rustls-peer").display().to_string(), kind])
+    }
+
     /// The same program, started by another one.
     pub(crate) fn below(&self, words: &[&str]) -> Self {
         let words = words.iter().map(|&word| word.to_owned()).chain(self.words.iter().cloned());

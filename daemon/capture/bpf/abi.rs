@@ -300,6 +300,10 @@ pub(in crate::capture) mod scope_bits {
     pub(in crate::capture) const EXCLUDE_CGROUPS: u32 = scope_list::SCOPE_EXCLUDE_CGROUPS.0;
     pub(in crate::capture) const EXCLUDE_PORTS: u32 = scope_list::SCOPE_EXCLUDE_PORTS.0;
     pub(in crate::capture) const EXCLUDE_NETWORKS: u32 = scope_list::SCOPE_EXCLUDE_NETWORKS.0;
+    pub(in crate::capture) const INCLUDE_USERS: u32 = scope_list::SCOPE_INCLUDE_USERS.0;
+    pub(in crate::capture) const INCLUDE_EXECUTABLES: u32 = scope_list::SCOPE_INCLUDE_EXECUTABLES.0;
+    pub(in crate::capture) const EXCLUDE_USERS: u32 = scope_list::SCOPE_EXCLUDE_USERS.0;
+    pub(in crate::capture) const EXCLUDE_EXECUTABLES: u32 = scope_list::SCOPE_EXCLUDE_EXECUTABLES.0;
     pub(in crate::capture) const OWN_ALWAYS: u32 = own_mark::OWN_ALWAYS.0;
 }
 

@@ -109,9 +109,12 @@ pub(in crate::capture) fn load_tls(options: &LoadOptions) -> Result<Loaded, Capt
             awake_offset: offset_of!(tls::types::bss, tls_reader_awake),
             write_config: |rodata, options| {
                 let has_helpers = offset_of!(tls::types::rodata, has_socket_helpers);
+                let has_cookies = offset_of!(tls::types::rodata, has_attach_cookies);
                 let budget = offset_of!(tls::types::rodata, message_budget);
                 put(rodata, offset_of!(tls::types::rodata, own_tgid), &options.own_pid.to_ne_bytes());
                 put(rodata, has_helpers, &[u8::from(options.has_socket_helpers)]);
+                let is_multi = options.uprobes == Some(UprobeMethod::Multi);
+                put(rodata, has_cookies, &[u8::from(is_multi)]);
                 put(rodata, budget, &options.message_budget.to_ne_bytes());
             },
         },

@@ -13,7 +13,7 @@ pub(super) use abi::{
 pub(super) use attach::{Attached, attach_all};
 pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket, load_tls};
 pub(super) use ring::{Batch, ReaderHandle, RingSource, spawn_reader};
-pub(super) use tls_abi::{TlsCounts, TlsDecoder, tls_counts};
+pub(super) use tls_abi::{TlsCounts, TlsDecoder, scope_executable_key, tls_counts};
 pub(super) use uprobe::{UprobeMethod, attach_uprobes};
 
 /// Types that the build generates out of `bpf/abi/*.h` (through the objects' BTF).

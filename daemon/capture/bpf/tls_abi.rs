@@ -4,7 +4,8 @@ use std::mem::{offset_of, size_of};
 
 use super::abi::{Blocks, FromBytes, read, read_at};
 use super::generated::tls::types::{
-    tls_counter, tls_counters, tls_event, tls_event_kind, tls_evidence, tls_family, tls_flag, tls_secret,
+    scope_executable, tls_counter, tls_counters, tls_event, tls_event_kind, tls_evidence, tls_family,
+    tls_flag, tls_secret,
 };
 use crate::capture::clock::Clock;
 use crate::engine::model::{
@@ -14,6 +15,7 @@ use crate::engine::model::{
 const _: () = {
     assert!(size_of::<tls_event>() == 72);
     assert!(size_of::<tls_secret>() == 208);
+    assert!(size_of::<scope_executable>() == 16);
     assert!(size_of::<tls_counters>() == 8 * tls_counter::NR_TLS_COUNTERS.0 as usize);
 };
 
@@ -87,6 +89,7 @@ fn library(family: u32) -> Option<TlsLibrary> {
         tls_family::TLS_GNUTLS => TlsLibrary::GnuTls,
         tls_family::TLS_NSPR => TlsLibrary::Nss,
         tls_family::TLS_GO => TlsLibrary::Go,
+        tls_family::TLS_RUSTLS => TlsLibrary::Rustls,
         _ => return None,
     })
 }
@@ -132,6 +135,17 @@ pub(in crate::capture) fn tls_counts(per_cpu: &[Vec<u8>]) -> TlsCounts {
         over_budget: sum(tls_counter::TLS_OVER_BUDGET),
         disagreed: sum(tls_counter::TLS_DISAGREED),
     }
+}
+
+/// Key of a file in `scope_executables`, by major and minor number of its device, and inode.
+pub(in crate::capture) fn scope_executable_key((major, minor): (u64, u64), inode: u64) -> Vec<u8> {
+    // As the kernel keeps it: twelve bits and twenty.
+    let device = (major as u32) << 20 | (minor as u32 & 0xf_ffff);
+    let mut key = vec![0; size_of::<scope_executable>()];
+    let mut put = |at: usize, bytes: &[u8]| key[at..at + bytes.len()].copy_from_slice(bytes);
+    put(offset_of!(scope_executable, inode), &inode.to_ne_bytes());
+    put(offset_of!(scope_executable, device), &device.to_ne_bytes());
+    key
 }
 
 #[cfg(test)]

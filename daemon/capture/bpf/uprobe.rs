@@ -28,7 +28,8 @@ impl UprobeMethod {
 }
 
 /// Attaches a program at offsets of an open file, for every process that maps it. `at_return`: fires
-/// when the function entered there returns.
+/// when the function entered there returns. `cookie` is what programs can ask for (only
+/// with `UprobeMethod::Multi`); zero for none.
 pub(in crate::capture) fn attach_uprobes(
     object: &Object,
     method: UprobeMethod,
@@ -36,6 +37,7 @@ pub(in crate::capture) fn attach_uprobes(
     at_return: bool,
     file: &File,
     offsets: &[u64],
+    cookie: u64,
 ) -> Result<Vec<Link>, libbpf_rs::Error> {
     // The kernel wants a path; this one leads to the open file, in whatever mount namespace it is,
     // deleted or not.
@@ -46,6 +48,7 @@ pub(in crate::capture) fn attach_uprobes(
         UprobeMethod::Multi => {
             let opts = UprobeMultiOpts {
                 offsets: offsets.iter().map(|offset| *offset as usize).collect(),
+                cookies: vec![cookie; if cookie == 0 { 0 } else { offsets.len() }],
                 retprobe: at_return,
                 ..UprobeMultiOpts::default()
             };

@@ -142,7 +142,8 @@ fn root_scope_changes_at_run_time() {
 fn root_scope_knows_cgroups_and_what_is_in_them() {
     let cgroup = TestCgroup::new();
     let running = start_all();
-    let lists = ScopeLists { cgroups: vec![cgroup.id()], ..ScopeLists::default() };
+    let lists =
+        ScopeLists { cgroups: vec![crate::capture::CgroupRule::Id(cgroup.id())], ..ScopeLists::default() };
     running.capture.set_scope(&Scope { include: lists.clone(), ..Scope::default() }).expect("scope");
     let (inside, inside_port) = listener();
     let body = cgroup.run_curl(&inside, inside_port);

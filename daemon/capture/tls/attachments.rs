@@ -156,9 +156,13 @@ impl Attachments {
         if self.attached() >= MAX_ATTACHED {
             return refuse(format!("{MAX_ATTACHED} files are attached to already; narrow the capture scope"));
         }
+        if recipe.cookie != 0 && self.method != UprobeMethod::Multi {
+            return refuse("Linux is too old for it: 6.6 is needed".to_owned());
+        }
         let (mut links, mut failures) = (Vec::new(), Vec::new());
         for ((program, at_return), offsets) in by_program(&recipe.hooks) {
-            match attach_uprobes(&self.object, self.method, program, at_return, binary.file(), &offsets) {
+            let (object, method, cookie) = (&self.object, self.method, recipe.cookie);
+            match attach_uprobes(object, method, program, at_return, binary.file(), &offsets, cookie) {
                 Ok(attached) => links.extend(attached),
                 Err(error) => failures.push(format!("{program}: the kernel refused to attach it: {error}")),
             }

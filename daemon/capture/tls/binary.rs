@@ -93,6 +93,7 @@ pub(super) struct Binary {
     file: File,
     segments: Vec<Segment>,
     sections: Vec<Section>,
+    is_fixed: bool,
 }
 
 impl Binary {
@@ -104,10 +105,16 @@ impl Binary {
             other => other?,
         }
         check_header(&header)?;
-        let mut binary = Self { file, segments: Vec::new(), sections: Vec::new() };
+        let is_fixed = u16_at(&header, 16) == u64::from(elf::ET_EXEC);
+        let mut binary = Self { file, segments: Vec::new(), sections: Vec::new(), is_fixed };
         binary.segments = binary.read_segments(&header)?;
         binary.sections = binary.read_sections(&header)?;
         Ok(binary)
+    }
+
+    /// Whether it is loaded at the addresses that it has in the file.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.is_fixed
     }
 
     /// The file itself, for whoever attaches to it.
@@ -181,6 +188,37 @@ impl Binary {
         Ok(found)
     }
 
+    /// All functions whose symbols are among those wanted, by what `which` calls them. Symbols wanted
+    /// have `key` inside.
+    pub(super) fn functions_like(
+        &self,
+        key: &str,
+        which: impl Fn(&str) -> Option<&'static str>,
+    ) -> Result<Vec<Function>, BinaryError> {
+        let mut found = Vec::new();
+        let (Some(symbols), Some(names)) = (self.find_section(".symtab"), self.find_section(".strtab"))
+        else {
+            return Ok(found);
+        };
+        let mut places = HashMap::new();
+        self.scan(names, OVERLAP_BYTES, |at, block| {
+            for hit in memchr::memmem::find_iter(block, key.as_bytes()) {
+                // Names that a block cuts are whole in the one before or after, but for very long ones.
+                let start = memchr::memrchr(0, &block[..hit]).map_or(0, |end| end + 1);
+                let Some(len) = memchr::memchr(0, &block[start..]) else { continue };
+                let name = std::str::from_utf8(&block[start..start + len]).ok().and_then(&which);
+                places.extend(name.map(|name| (at + start as u64, name)));
+            }
+        })?;
+        if places.is_empty() {
+            return Ok(found);
+        }
+        self.scan(symbols, 0, |_, block| add_all_functions(&mut found, block, &places))?;
+        found.sort_by_key(|function: &Function| (function.address, function.name.clone()));
+        found.dedup();
+        Ok(found)
+    }
+
     fn has_any(&self, section: &Section, texts: &[&str]) -> io::Result<bool> {
         let mut has = false;
         self.scan(section, OVERLAP_BYTES, |_, block| {
@@ -205,14 +243,39 @@ impl Binary {
     }
 
     /// Goes through a section in blocks: position and bytes of each. Blocks share `overlap` bytes.
-    fn scan(&self, section: &Section, overlap: usize, mut look: impl FnMut(u64, &[u8])) -> io::Result<()> {
-        let size = if section.size > MAX_SCANNED_BYTES { 0 } else { section.size };
+    fn scan(&self, section: &Section, overlap: usize, look: impl FnMut(u64, &[u8])) -> io::Result<()> {
+        self.scan_range(section.offset, section.size, overlap, look)
+    }
+
+    /// Goes through read-only data in blocks: address and bytes of each. Blocks overlap.
+    pub(super) fn scan_read_only(&self, mut look: impl FnMut(u64, &[u8])) -> io::Result<()> {
+        let Some(section) = self.find_section(".rodata") else { return Ok(()) };
+        self.scan(section, OVERLAP_BYTES, |at, block| look(section.address.wrapping_add(at), block))
+    }
+
+    /// Goes through all code in blocks: address and bytes of each. Blocks overlap.
+    pub(super) fn scan_code(&self, mut look: impl FnMut(u64, &[u8])) -> io::Result<()> {
+        for segment in &self.segments {
+            self.scan_range(segment.offset, segment.size, OVERLAP_BYTES, |at, block| {
+                look(segment.address.wrapping_add(at), block);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn scan_range(
+        &self,
+        offset: u64,
+        size: u64,
+        overlap: usize,
+        mut look: impl FnMut(u64, &[u8]),
+    ) -> io::Result<()> {
+        let size = if size > MAX_SCANNED_BYTES { 0 } else { size };
         let mut at = 0;
         while at < size {
             // A multiple of the size of a symbol, which must not be cut.
             let step = (BLOCK_BYTES - BLOCK_BYTES % SYMBOL_BYTES) as u64;
-            let bytes =
-                self.read(section.offset.saturating_add(at), (size - at).min(step + overlap as u64))?;
+            let bytes = self.read(offset.saturating_add(at), (size - at).min(step + overlap as u64))?;
             if bytes.is_empty() {
                 break;
             }
@@ -329,14 +392,24 @@ fn u64_at(header: &[u8], at: usize) -> u64 {
     header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Takes the functions out of a block of symbols whose names begin at one of `places`.
+/// Takes the functions out of a block of symbols whose names begin at one of `places`, the first of each.
 fn add_functions(found: &mut Vec<Function>, symbols: &[u8], places: &HashMap<u64, &str>) {
+    let mut all = Vec::new();
+    add_all_functions(&mut all, symbols, places);
+    for function in all {
+        if !found.iter().any(|one| one.name == function.name) {
+            found.push(function);
+        }
+    }
+}
+
+fn add_all_functions(found: &mut Vec<Function>, symbols: &[u8], places: &HashMap<u64, &str>) {
     for symbol in symbols.as_chunks::<SYMBOL_BYTES>().0 {
         // `Elf64_Sym`: name (4), info (1), other (1), section (2), value (8), size (8).
         let Some(name) = places.get(&u64::from(u32_at(symbol, 0))) else { continue };
         let (address, size) = (u64_at(symbol, 8), u64_at(symbol, 16));
         let is_defined = address != 0 && u16_at(symbol, 6) != u64::from(elf::SHN_UNDEF);
-        if is_defined && !found.iter().any(|one| one.name == *name) {
+        if is_defined {
             found.push(Function { name: (*name).to_owned(), address, size });
         }
     }

@@ -23,6 +23,7 @@ use super::binary::FileId;
 use super::census::{Census, TlsProcess, TlsUse};
 use super::process_maps::{self, MappedFile, Mapping};
 use crate::capture::bpf::UprobeMethod;
+use crate::capture::scope::Executables;
 use crate::capture::{CaptureConfig, CaptureError};
 use crate::runtime::spawn_thread;
 
@@ -68,6 +69,8 @@ enum Notice {
     Exec(u32),
     Exit(u32),
     Socket(u32),
+    /// Which executables are wanted was changed.
+    Rescope,
 }
 
 /// Tells the discovery what happens to processes; never waits.
@@ -91,6 +94,10 @@ impl Noticing {
 
     pub(in crate::capture) fn exit(&self, pid: u32) {
         self.send(Notice::Exit(pid));
+    }
+
+    pub(in crate::capture) fn rescope(&self) {
+        let _ = self.sender.try_send(Notice::Rescope);
     }
 
     pub(in crate::capture) fn socket(&self, pid: u32) {
@@ -136,6 +143,7 @@ pub(in crate::capture) fn spawn(
     method: UprobeMethod,
     config: &CaptureConfig,
     census: Arc<Census>,
+    executables: Arc<Executables>,
 ) -> Result<DiscoveryHandle, CaptureError> {
     let (sender, notices) = sync_channel(MAX_NOTICES);
     let stopping = Arc::new(AtomicBool::new(false));
@@ -143,6 +151,7 @@ pub(in crate::capture) fn spawn(
         attachments: Attachments::new(object, method, config.tls_secrets),
         own_pid: config.own_pid,
         census: Arc::clone(&census),
+        executables,
         files: HashMap::new(),
         looks: HashMap::new(),
         pending: BTreeSet::new(),
@@ -191,6 +200,7 @@ struct Discovery {
     attachments: Attachments,
     own_pid: u32,
     census: Arc<Census>,
+    executables: Arc<Executables>,
     /// Which file is behind what `/proc` says, or why it could not be opened.
     files: HashMap<MappedFile, Result<FileId, String>>,
     looks: HashMap<u32, Looks>,
@@ -248,6 +258,7 @@ impl Discovery {
                     self.plan(now + delay, pid);
                 }
             }
+            Notice::Rescope => self.sweep(),
             Notice::Exit(pid) => {
                 // What is planned for it is left out when it is due.
                 self.looks.remove(&pid);
@@ -323,7 +334,10 @@ impl Discovery {
     fn report(&mut self, pid: u32, mappings: &[Mapping]) {
         let before = self.attachments.attached();
         let libraries: Vec<_> = mappings.iter().filter_map(|mapping| self.use_of(pid, mapping)).collect();
-        let reason = self.reasons(pid, mappings, !libraries.is_empty());
+        let reason = match self.left_out(pid, mappings) {
+            Some(why) if !libraries.is_empty() => why.to_owned(),
+            _ => self.reasons(pid, mappings, !libraries.is_empty()),
+        };
         if !libraries.is_empty() || !reason.is_empty() {
             self.put(pid, libraries, reason);
         }
@@ -331,6 +345,16 @@ impl Discovery {
         if attached != before {
             self.census.set_attached(attached);
         }
+    }
+
+    /// Tells the kernel whose process it is, if the scope asks for executables; why nothing is taken of it.
+    fn left_out(&self, pid: u32, mappings: &[Mapping]) -> Option<&'static str> {
+        if !self.executables.is_set() {
+            return None;
+        }
+        let path = process_maps::executable_of(pid);
+        let file = &mappings.iter().find(|mapping| mapping.file.path == path)?.file;
+        self.executables.seen(&path, &file.device, file.inode)
     }
 
     fn put(&self, pid: u32, libraries: Vec<TlsUse>, reason: String) {

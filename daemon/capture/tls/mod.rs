@@ -1,6 +1,6 @@
 //! TLS in clear text: finds the libraries in processes (`discovery`, `process_maps`), reads them
-//! (`binary`, `golang`), decides where probes go (`recipe`, `placement`, `keylog`), attaches (`attachments`) and
-//! keeps what came of it (`census`).
+//! (`binary`, `golang`, `rustls`, `signatures`, `frames`), decides where probes go (`recipe`, `placement`,
+//! `keylog`), attaches (`attachments`) and keeps what came of it (`census`).
 //!
 //! Invariant: whatever fails here fails for a file or a process, is counted and has a reason; it never
 //! harms the process.
@@ -9,11 +9,14 @@ mod attachments;
 mod binary;
 mod census;
 mod discovery;
+mod frames;
 mod golang;
 mod keylog;
 mod placement;
 mod process_maps;
 mod recipe;
+mod rustls;
+mod signatures;
 
 pub(super) use census::Census;
 pub use census::{TlsProcess, TlsSeen, TlsUse};

@@ -33,17 +33,17 @@ pub(super) enum PlacementError {
 /// How arguments and results are passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Convention {
-    /// System V: rdi, rsi, rdx, rcx; result in rax; returns may be probed through the stack.
+    /// System V: rdi, rsi, rdx, rcx, r8; result in rax; returns may be probed through the stack.
     C,
     /// Go's register ABI: rax, rbx, rcx; stacks move, so returns are probed at RET only.
     Go,
 }
 
 impl Convention {
-    fn arguments(self) -> [Register; 4] {
+    fn arguments(self) -> &'static [Register] {
         match self {
-            Self::C => [Register::RDI, Register::RSI, Register::RDX, Register::RCX],
-            Self::Go => [Register::RAX, Register::RBX, Register::RCX, Register::R14],
+            Self::C => &[Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8],
+            Self::Go => &[Register::RAX, Register::RBX, Register::RCX, Register::R14],
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn wrapped(code: &[u8]) -> Option<i64> {
             FlowControl::Call if one.instruction.code() == Code::Call_rel32_64 => {
                 return Some(one.instruction.near_branch_target().wrapping_sub(BASE) as i64);
             }
-            FlowControl::Next if !one.writes_any(&Convention::C.arguments()) => {}
+            FlowControl::Next if !one.writes_any(Convention::C.arguments()) => {}
             _ => return None,
         }
     }
@@ -212,8 +212,7 @@ impl Function {
             if one.is_emulated() && !is_loop_head {
                 sites.push(EntrySite { offset: one.offset, stack });
             }
-            if one.instruction.flow_control() != FlowControl::Next || one.writes_any(&convention.arguments())
-            {
+            if one.instruction.flow_control() != FlowControl::Next || one.writes_any(convention.arguments()) {
                 break;
             }
             stack -= i64::from(one.instruction.stack_pointer_increment());

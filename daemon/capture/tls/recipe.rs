@@ -3,6 +3,8 @@
 use super::binary::{Binary, BinaryError, Function};
 use super::golang::{self, GoProgram, GoTls};
 use super::placement::{self, Convention, Exit, Placement};
+use super::rustls::{self, Rustls};
+use super::signatures::{self, Signatures};
 use crate::engine::model::TlsLibrary;
 
 /// A program of `bpf/tls.bpf.c` at an instruction.
@@ -21,9 +23,11 @@ pub(super) struct Recipe {
     pub(super) library: TlsLibrary,
     /// As the file says it; empty if it does not.
     pub(super) version: String,
-    /// `symbols`, `line_table`.
+    /// `symbols`, `line_table`, `signatures`.
     pub(super) found_by: &'static str,
     pub(super) hooks: Vec<Hook>,
+    /// What programs can ask for; zero for nothing.
+    pub(super) cookie: u64,
     /// Functions with hooks.
     pub(super) functions: Vec<String>,
     /// Functions without, and why.
@@ -119,7 +123,7 @@ const STRIPPED: &str = "it is inside this file without symbols; run a build that
 /// The more telling first.
 const TRACES: [Trace; 7] = [
     Trace { text: "ssl/ssl_lib.cc", library: Some(TlsLibrary::BoringSsl), why: STRIPPED },
-    Trace { text: "ssl/ssl_lib.c", library: Some(TlsLibrary::OpenSsl), why: STRIPPED },
+    Trace { text: signatures::SOURCE, library: Some(TlsLibrary::OpenSsl), why: STRIPPED },
     Trace { text: "rustls-0.", library: Some(TlsLibrary::Rustls), why: RUSTLS },
     Trace { text: "rustls/src/conn", library: Some(TlsLibrary::Rustls), why: RUSTLS },
     Trace { text: "rustls::c", library: Some(TlsLibrary::Rustls), why: RUSTLS },
@@ -127,8 +131,8 @@ const TRACES: [Trace; 7] = [
     Trace { text: "wolfSSL_", library: None, why: "it has wolfSSL inside, which is not covered" },
 ];
 
-const RUSTLS: &str = "rustls has no interface that stays in executables; a build of the program with \
-                      native-tls (OpenSSL) is seen";
+const RUSTLS: &str = "it is inside this file without symbols; run a build that is not stripped, or one with \
+                      native-tls (OpenSSL)";
 
 /// What a file is to TLS. `path` is for the version that a library's name tells.
 pub(super) fn examine(binary: &Binary, path: &str) -> Result<Verdict, BinaryError> {
@@ -150,7 +154,7 @@ pub(super) fn examine(binary: &Binary, path: &str) -> Result<Verdict, BinaryErro
         return Ok(c_library(binary, TlsLibrary::Nss, &NSS, &found, path));
     }
     Ok(match golang::examine(binary)? {
-        GoProgram::No => traces(binary)?,
+        GoProgram::No => traces(binary, path)?,
         GoProgram::WithoutTls => Verdict::Nothing,
         GoProgram::Unsupported(why) => Verdict::Unsupported(TlsLibrary::Go, why),
         GoProgram::Tls(go) => go_recipe(binary, go),
@@ -158,11 +162,20 @@ pub(super) fn examine(binary: &Binary, path: &str) -> Result<Verdict, BinaryErro
 }
 
 /// What a file without functions of interest says of itself.
-fn traces(binary: &Binary) -> Result<Verdict, BinaryError> {
+fn traces(binary: &Binary, path: &str) -> Result<Verdict, BinaryError> {
     let found = binary.texts(&TRACES.map(|trace| trace.text))?;
     let trace = TRACES.iter().zip(found).find_map(|(trace, is_there)| is_there.then_some(trace));
     Ok(match trace {
         None => Verdict::Nothing,
+        Some(Trace { library: Some(TlsLibrary::OpenSsl), why, .. }) => match signatures::find(binary)? {
+            Ok(found) => openssl_by_signatures(binary, &found, path),
+            Err(missed) => Verdict::Unsupported(TlsLibrary::OpenSsl, format!("{missed}: {why}")),
+        },
+        Some(Trace { library: Some(TlsLibrary::Rustls), why, .. }) => match rustls::find(binary)? {
+            Some(Ok(found)) => rustls_recipe(binary, &found),
+            Some(Err(missed)) => Verdict::Unsupported(TlsLibrary::Rustls, missed),
+            None => Verdict::Unsupported(TlsLibrary::Rustls, (*why).to_owned()),
+        },
         Some(Trace { library: Some(library), why, .. }) => Verdict::Unsupported(*library, (*why).to_owned()),
         Some(Trace { why, .. }) => Verdict::Uncovered(why),
     })
@@ -181,6 +194,7 @@ impl<'a> Builder<'a> {
             version,
             found_by,
             hooks: Vec::new(),
+            cookie: 0,
             functions: Vec::new(),
             skipped: Vec::new(),
             is_costly: false,
@@ -276,6 +290,68 @@ fn openssl(binary: &Binary, found: &[Function], path: &str) -> Verdict {
         builder.add(function, call, Convention::C);
     }
     builder.verdict()
+}
+
+/// Without symbols: `SSL_read` and what it calls, and the same of `SSL_write`. What `SSL_read_ex` and
+/// `SSL_write_ex` call is that, too.
+fn openssl_by_signatures(binary: &Binary, found: &Signatures, path: &str) -> Verdict {
+    let (library, version) = flavour(binary, &[], path);
+    // What OpenSSL 3.3 added.
+    let has_flags = release(&version).map(|release| release >= (3, 3));
+    let mut builder = Builder::new(binary, library, version, "signatures");
+    let mut inner = Vec::new();
+    for reader in &found.readers {
+        inner.push(reader.address);
+        builder.add(reader, &call(signatures::READ_INTERNAL, "openssl_read_ex", "tls_leave"), Convention::C);
+    }
+    for writer in &found.writers {
+        if has_flags.is_some_and(|has_flags| has_flags != writer.has_flags) {
+            builder.skip(&writer.function.name, "its arguments are not those of its version");
+            continue;
+        }
+        inner.push(writer.function.address);
+        let program = if writer.has_flags { "openssl_write_ex2" } else { "openssl_write_ex" };
+        builder.add(&writer.function, &call(signatures::WRITE_INTERNAL, program, "tls_leave"), Convention::C);
+    }
+    for call in &OPENSSL {
+        let Some(function) = found.functions.iter().find(|function| function.name == call.name) else {
+            continue;
+        };
+        let code = binary.code(function).unwrap_or_default();
+        if inner.iter().any(|address| calls(function, &code, *address)) {
+            builder.recipe.functions.push(function.name.clone());
+        } else {
+            builder.add(function, call, Convention::C);
+        }
+    }
+    builder.verdict()
+}
+
+fn rustls_recipe(binary: &Binary, found: &Rustls) -> Verdict {
+    let version = binary.version_after("rustls-").unwrap_or_default();
+    let mut builder = Builder::new(binary, TlsLibrary::Rustls, version, "symbols");
+    builder.recipe.cookie = found.layout;
+    for function in &found.functions {
+        let call = match function.name.as_str() {
+            rustls::WRITE => call(rustls::WRITE, "rustls_write", "rustls_leave"),
+            rustls::WRITE_SLICE => call(rustls::WRITE_SLICE, "rustls_write_slice", "rustls_leave"),
+            rustls::READ => call(rustls::READ, "rustls_read", "rustls_leave"),
+            rustls::RECEIVED => entry(rustls::RECEIVED, "rustls_received"),
+            rustls::SHAKES => entry(rustls::SHAKES, "rustls_shakes"),
+            rustls::STARTED => entry(rustls::STARTED, "rustls_started"),
+            _ => entry(rustls::DROPPED, "rustls_dropped"),
+        };
+        builder.add(function, &call, Convention::C);
+    }
+    builder.recipe.functions.sort();
+    builder.recipe.functions.dedup();
+    builder.verdict()
+}
+
+/// `3.0.19` -> (3, 0).
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
 }
 
 fn calls(function: &Function, code: &[u8], address: u64) -> bool {
