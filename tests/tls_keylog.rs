@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::tls::{Client, Keys, Program, Server};
 use crate::support::{Daemon, Options, until};
-use crate::tls_stacks::{attached, gnutls_serv, settled};
+use crate::tls_stacks::{attached, gnutls_serv, nginx, settled};
 
 /// What key material begins with in a file.
 const LABEL: &str = "CLIENT_HANDSHAKE_TRAFFIC_SECRET ";
@@ -109,6 +109,25 @@ fn root_wireshark_opens_packets_of_go_where_keys_are_asked_for() {
 #[test]
 fn root_wireshark_opens_packets_of_openssl_where_keys_are_asked_for() {
     assert_opens_packets(&Program::python(), &Keys::new(), &["/1/first"]);
+}
+
+#[test]
+fn root_wireshark_opens_packets_of_tls_1_2_in_a_snapshot() {
+    let keys = Keys::new();
+    let host = Host::start("[tls]\nkeylog = true\n");
+    let server = nginx(&keys);
+    attached(&host.daemon, server.pid());
+    let url = format!("https://127.0.0.1:{}/older", server.port);
+    let output = Command::new("curl").args(["-sSk", "--http1.1", "--tls-max", "1.2", &url]).output();
+    assert!(output.expect("run curl").status.success());
+    host.until_seen("/older");
+    let reply = host.daemon.post("/api/v1/snapshots", r#"{"name": "kept"}"#);
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let reply = host.daemon.get("/api/v1/snapshots/kept/pcap");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let path = host.state.path().join("kept.pcapng");
+    std::fs::write(&path, &reply.body).expect("export");
+    assert_eq!(opened(&path, server.port), BTreeSet::from(["/older".to_owned()]));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! is not taken for a secret.
 
 use super::binary::{Binary, BinaryError, Function};
-use super::golang;
 use super::recipe::{Hook, Recipe};
+use super::{frames, golang};
 use crate::engine::model::TlsLibrary;
 
 /// Extends a recipe. Where no such function is found, the recipe says so.
@@ -33,11 +33,9 @@ fn openssl_writer(binary: &Binary) -> Result<Option<Function>, BinaryError> {
     drop(texts);
     let name = base.wrapping_add(at as u64 + 1);
     let (base, code) = binary.section(".text")?;
-    let table = binary.section(".eh_frame_hdr")?;
-    let mut starts: Vec<u64> =
-        addressing(base, &code, name).filter_map(|at| start_of(table.0, &table.1, at)).collect();
-    starts.sort_unstable();
-    starts.dedup();
+    let sites: Vec<u64> = addressing(base, &code, name).collect();
+    let around = frames::functions_around(binary, &sites)?;
+    let starts: Vec<u64> = around.iter().map(|(start, _)| *start).collect();
     let function = |address| Function { name: NAME.to_owned(), address, size: 0 };
     // The cold part of a function has a start of its own, which sets nothing up.
     Ok(match starts[..] {
@@ -79,21 +77,6 @@ fn sets_up(base: u64, code: &[u8], address: u64) -> bool {
     }
 }
 
-/// Where the function around an address begins, by the sorted table for unwinding (LSB, `.eh_frame_hdr`).
-fn start_of(base: u64, table: &[u8], address: u64) -> Option<u64> {
-    /// Version 1; where the frames are: near, 4 bytes; count: 4 bytes; entries: relative to the table.
-    const HEAD: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
-    const ENTRY_BYTES: usize = 8;
-    let entries = table.get(12..).filter(|_| table.starts_with(&HEAD))?;
-    let start = |entry: &[u8; ENTRY_BYTES]| {
-        let [a, b, c, d, ..] = *entry;
-        base.wrapping_add_signed(i32::from_le_bytes([a, b, c, d]).into())
-    };
-    let entries = entries.as_chunks::<ENTRY_BYTES>().0;
-    let behind = entries.partition_point(|entry| start(entry) <= address);
-    entries.get(behind.checked_sub(1)?).map(start)
-}
-
 fn add(binary: &Binary, recipe: &mut Recipe, function: &Function, program: &'static str) {
     // At its first instruction, where all arguments are in registers: handshakes are rare.
     let Some(offset) = binary.file_offset(function.address) else { return };
@@ -128,22 +111,6 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_found_around_addresses() {
-        let mut table = [1, 0x1b, 0x03, 0x3b].to_vec();
-        table.extend([0; 8]);
-        for start in [0x10_i32, 0x20, 0x40] {
-            table.extend((start - 0x1000).to_le_bytes());
-            table.extend([0; 4]);
-        }
-        assert_eq!(start_of(0x1000, &table, 0x0f), None);
-        assert_eq!(start_of(0x1000, &table, 0x10), Some(0x10));
-        assert_eq!(start_of(0x1000, &table, 0x3f), Some(0x20));
-        assert_eq!(start_of(0x1000, &table, 0x99), Some(0x40));
-        table[0] = 2;
-        assert_eq!(start_of(0x1000, &table, 0x10), None);
-    }
-
-    #[test]
     fn loads_and_calls_of_an_address_are_found() {
         // At 0x100: lea rdx, [rip + 0x10]; call -5
         let code = [0x48, 0x8d, 0x15, 0x10, 0, 0, 0, 0xe8, 0xfb, 0xff, 0xff, 0xff];
@@ -158,7 +125,7 @@ mod tests {
         #[test]
         fn any_bytes_are_searched(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), at in proptest::num::u64::ANY) {
             let _ = (addressing(at, &bytes, 7).count(), is_called(at, &bytes, 7));
-            let _ = (start_of(at, &bytes, at), sets_up(at, &bytes, at));
+            let _ = sets_up(at, &bytes, at);
         }
     }
 }
