@@ -240,7 +240,7 @@ fn answer(seq: u64, dice: u64, resource: &str) -> Vec<u8> {
 }
 
 fn fill(directory: &Path, count: u64) -> Store {
-    let config = StoreConfig { max_bytes: 8 << 30, max_age: None };
+    let config = StoreConfig { max_bytes: 8 << 30, ..StoreConfig::default() };
     let store = Store::open(directory, config).expect("store");
     let mut writer = store.writer(Arc::new(Metrics::new(Arc::new(Drops::new())))).expect("writer");
     let world = World::new();

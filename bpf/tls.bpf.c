@@ -481,11 +481,11 @@ static __always_inline struct tls_session *end_call(struct pt_regs *ctx, struct 
 
 	if (!thread || !thread->call.is_active || PT_REGS_SP(ctx) < thread->call.sp)
 		return NULL;
-	*call = thread->call;
 	thread->call.is_active = 0;
-	*total = length_of(call, PT_REGS_RC(ctx));
-	if (!*total && !call->cookie)
+	*total = length_of(&thread->call, PT_REGS_RC(ctx));
+	if (!*total && !thread->call.cookie)
 		return NULL;
+	*call = thread->call;
 	*key = session_key(call->handle);
 	session = session_of(key, call->how & HOW_FAMILY, 0);
 	if (!session)
@@ -1167,6 +1167,23 @@ int rustls_leave(struct pt_regs *ctx)
 		take_slices(&call, session, total);
 	else
 		take_message(&call, session, &key, total);
+	return 0;
+}
+
+/* Where sessions of OpenSSL 3.0 and 3.1 have the client's random; the daemon looks whether it is so. */
+#define OPENSSL_CLIENT_RANDOM 0x160
+
+/* (handle, label, secret, its length) */
+SEC("uprobe")
+int openssl_session_secret(struct pt_regs *ctx)
+{
+	struct secret_place at = {
+		.label = PT_REGS_PARM2(ctx),
+		.client_random = PT_REGS_PARM1(ctx) + OPENSSL_CLIENT_RANDOM, .client_random_len = 32,
+		.secret = PT_REGS_PARM3(ctx), .secret_len = PT_REGS_PARM4(ctx),
+	};
+
+	take_secret(&at);
 	return 0;
 }
 

@@ -10,7 +10,7 @@ use crate::support::{Daemon, Nginx, Options, curl, until};
 /// Keys that say where an entry stands and not what it is.
 const PLACES: &[&str] = &["id", "index", "stream", "seq", "connection", "entryFile", "worker"];
 
-fn without_places(entry: &Value) -> Value {
+pub(crate) fn without_places(entry: &Value) -> Value {
     let mut entry = entry.clone();
     for place in PLACES {
         entry.as_object_mut().expect("entry").remove(*place);
@@ -19,7 +19,7 @@ fn without_places(entry: &Value) -> Value {
 }
 
 /// All matching entries, oldest first, of a snapshot or live.
-fn entries(daemon: &Daemon, port: u16, snapshot: &str) -> Vec<Value> {
+pub(crate) fn entries(daemon: &Daemon, port: u16, snapshot: &str) -> Vec<Value> {
     let path = format!("/api/v1/entries?limit=1000&kfl=dst.port%20==%20{port}&snapshot={snapshot}");
     let mut found = daemon.data(&path)["entries"].as_array().expect("entries").clone();
     found.reverse();
@@ -42,12 +42,12 @@ fn traffic(daemon: &Daemon, nginx: &Nginx) -> Vec<Value> {
     })
 }
 
-fn create(daemon: &Daemon, name: &str) {
+pub(crate) fn create(daemon: &Daemon, name: &str) {
     let reply = daemon.post("/api/v1/snapshots", &json!({ "name": name }).to_string());
     assert_eq!(reply.status, 201, "{}", reply.text());
 }
 
-fn dissect(daemon: &Daemon, name: &str) {
+pub(crate) fn dissect(daemon: &Daemon, name: &str) {
     let reply = daemon.post(&format!("/api/v1/snapshots/{name}/dissections"), "{}");
     assert_eq!(reply.status, 202, "{}", reply.text());
     until("the dissection", || {
@@ -58,7 +58,7 @@ fn dissect(daemon: &Daemon, name: &str) {
     });
 }
 
-fn assert_equal(live: &[Value], later: &[Value]) {
+pub(crate) fn assert_equal(live: &[Value], later: &[Value]) {
     assert_eq!(live.len(), later.len());
     for (live, later) in live.iter().zip(later) {
         let (live, later) = (without_places(live), without_places(later));
@@ -383,6 +383,62 @@ fn root_a_killed_daemon_keeps_raw_capture_and_snapshots() {
     }
 }
 
+fn calls_in_kubesharks_shape(daemon: &Daemon, port: u16) {
+    let ask = |rest: &str| {
+        let reply = daemon.get(&format!("/mcp/calls?kfl=dst.port%20==%20{port}{rest}"));
+        assert_eq!(reply.status, 200, "{rest}: {}", reply.text());
+        reply.json()
+    };
+    let live = ask("");
+    assert_eq!((&live["total"], &live["truncated"]), (&json!(5), &json!(false)), "{live}");
+    let later = ask("&db=one/first");
+    let calls = later["calls"].as_array().expect("calls");
+    let first = calls.last().expect("a call");
+    assert_eq!(
+        (&first["method"], &first["path"], &first["status"]),
+        (&json!("GET"), &json!("/index.html"), &json!(200))
+    );
+    assert_eq!((&first["dst"]["port"], &first["proto"]), (&json!(port), &json!("http")), "{first}");
+    assert!(
+        first["ts"].as_u64() > Some(0) && first["latency_ms"].is_number() && first["id"].is_string(),
+        "{first}"
+    );
+    assert_eq!(
+        daemon.data(&format!("/api/v1/entries/{}?snapshot=one/first", first["id"].as_str().expect("id")))["id"],
+        first["id"]
+    );
+    for (live, later) in
+        live["calls"].as_array().expect("calls").iter().zip(later["calls"].as_array().expect("calls"))
+    {
+        for key in ["ts", "src", "dst", "proto", "method", "path", "status", "latency_ms"] {
+            assert_eq!(live[key], later[key], "{key}");
+        }
+    }
+    let newest = ask("&db=one&limit=2&group_by=node&format=full");
+    assert_eq!((newest["calls"].as_array().map(Vec::len), &newest["truncated"]), (Some(2), &json!(true)));
+    assert_eq!(
+        newest["groups"].as_object().map(|groups| groups.values().cloned().collect::<Vec<_>>()),
+        Some(vec![json!(2)])
+    );
+    let posted = &ask("&format=full&db=one")["calls"][2];
+    assert_eq!(
+        (&posted["method"], &posted["req_body"]),
+        (&json!("POST"), &json!("name=value&other=thing")),
+        "{posted}"
+    );
+    assert!(posted["req_headers"]["Host"].is_string() && posted["resp_size"].as_u64() > Some(0), "{posted}");
+    let at = first["ts"].as_u64().expect("ts");
+    assert_eq!(ask(&format!("&db=one&end={at}"))["total"], 1);
+    assert_eq!(ask(&format!("&db=one&start={}", at + 3_600_000))["total"], 0);
+    let raw = ask("&db=one&format=raw&limit=1");
+    assert!(raw["calls"][0]["startTime"].is_string(), "{raw}");
+    for (wrong, status) in
+        [("format=x", 400), ("group_by=x", 400), ("start=2&end=1", 400), ("kfl=(", 400), ("db=no/ne", 404)]
+    {
+        assert_eq!(daemon.get(&format!("/mcp/calls?{wrong}")).status, status, "{wrong}");
+    }
+}
+
 #[test]
 fn root_raw_capture_and_snapshots_are_controlled_in_kubesharks_shapes_too() {
     let nginx = Nginx::start("");
@@ -415,6 +471,13 @@ fn root_raw_capture_and_snapshots_are_controlled_in_kubesharks_shapes_too() {
     assert!(ended["stats"]["protocol_counts"]["http"].as_u64() >= Some(5), "{ended}");
     let databases = daemon.get("/mcp/databases").json();
     assert_eq!(databases["databases"][1]["name"], "first", "{databases}");
+    assert!(databases["databases"][1]["first_ts"].as_u64() > Some(0), "{databases}");
+    until("the live entries to be committed", || {
+        let live = daemon.get("/mcp/databases").json()["databases"][0].clone();
+        (live["first_ts"].as_u64() > Some(0) && live["first_ts"].as_u64() <= live["last_ts"].as_u64())
+            .then_some(())
+    });
+    calls_in_kubesharks_shape(&daemon, nginx.port);
     assert_eq!(daemon.get("/mcp/dissections?snapshot=one").json()["dissections"][0]["progress"], 100);
 
     assert_eq!(daemon.post("/api/v1/capture/raw/stop", "").json()["data"]["enabled"], false);

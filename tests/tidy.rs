@@ -25,6 +25,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["daemon/store/"]),
     ("axum", &["daemon/api/"]),
     ("sd_notify", &["daemon/runtime/"]),
+    ("rustix", &["daemon/runtime/"]),
     ("combine", &["daemon/engine/kfl/"]),
     ("httparse", &["daemon/engine/dissect/http1/", "daemon/engine/benches/"]),
 ];

@@ -261,7 +261,7 @@ fn root_a_storm_of_short_processes_passes_and_leaves_nothing_behind() {
     attached(&daemon, server.pid());
     let before = cpu_of(daemon.pid());
     let with = storm();
-    let used = cpu_of(daemon.pid()) - before;
+    let used = cpu_of(daemon.pid()).saturating_sub(before);
     let postponed = daemon.counter("capture", "tls_postponed");
     eprintln!(
         "{count} processes: {without:?} without, {with:?} with the daemon, which used {used:?}; \

@@ -112,6 +112,11 @@ fn root_wireshark_opens_packets_of_openssl_where_keys_are_asked_for() {
 }
 
 #[test]
+fn root_wireshark_opens_packets_of_node_where_keys_are_asked_for() {
+    assert_opens_packets(&Program::node(), &Keys::new(), &["/1/first", "/2/second"]);
+}
+
+#[test]
 fn root_wireshark_opens_packets_of_tls_1_2_in_a_snapshot() {
     let keys = Keys::new();
     let host = Host::start("[tls]\nkeylog = true\n");

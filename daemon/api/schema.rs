@@ -565,7 +565,7 @@ pub struct SnapshotInfo {
     pub kfl: String,
     /// `capture` or `import`.
     pub origin: String,
-    /// `ready` or `failed`.
+    /// `creating`, `ready` or `failed`.
     pub state: String,
     /// Why it failed.
     pub reason: String,
@@ -605,4 +605,10 @@ pub struct DissectionInfo {
     pub protocols: BTreeMap<String, u64>,
     /// What went wrong or is missing.
     pub errors: Vec<String>,
+    /// Entries that were there already when it was taken up after a restart; 0 without one.
+    pub resumed_entries: u64,
+    /// Most bytes that it held of connections and calls under way, looked at every 8 MiB of packets.
+    pub held_bytes: u64,
+    /// The bound of that: `dissection.delayed-memory`.
+    pub max_held_bytes: u64,
 }

@@ -11,7 +11,7 @@ use crate::api::schema::{
 use crate::api::{Control, ControlError};
 use crate::archive::State;
 use crate::capture::{self, Capture, JobReport, KernelCounters};
-use crate::engine::model::{DropReason, NodeInfo, Stage, Timestamp};
+use crate::engine::model::{NodeInfo, Stage, Timestamp};
 use crate::engine::shard::{self, FlowInfo};
 use crate::pipeline::Handle;
 use crate::resolve::Directory;
@@ -195,14 +195,9 @@ impl Running {
             }
         };
         let drops = self.metrics.drops();
-        drops.set(DropReason::RingFull, counters.ring_full);
-        drops.set(DropReason::PacketTruncated, counters.truncated);
-        drops.set(DropReason::PacketUnreadable, counters.unreadable);
-        drops.set(DropReason::SocketRingFull, counters.socket_ring_full);
-        drops.set(DropReason::TlsRingFull, counters.tls_ring_full);
-        drops.set(DropReason::TlsUnreadable, counters.tls_unreadable);
-        drops.set(DropReason::TlsOverBudget, counters.tls_over_budget);
-        drops.set(DropReason::RecordMalformed, counters.malformed);
+        for (reason, count) in super::raw::losses_of(&counters) {
+            drops.set(reason, count);
+        }
         self.metrics.set(Metric::CapturePackets, counters.captured + counters.truncated);
         self.metrics.set(Metric::CaptureBytes, counters.bytes);
         self.metrics.set(Metric::CaptureSocketEvents, counters.socket_events);
@@ -331,6 +326,8 @@ impl Running {
                 ("committed_seq", stats.committed_seq),
                 ("trimmed_entries", stats.trimmed_entries),
                 ("damaged_blocks", stats.damaged_blocks),
+                ("oldest_ms", stats.oldest.millis()),
+                ("newest_ms", stats.newest.millis()),
             ]),
         }
     }

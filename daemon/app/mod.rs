@@ -23,13 +23,13 @@ use crate::api::schema::Finding;
 use crate::api::{self, Access, Api, History, Server};
 use crate::archive::{Archive, Feed};
 use crate::capture::{Capture, CaptureConfig};
-use crate::config::{Config, Sources};
+use crate::config::{Config, DissectionConfig, Sources};
 use crate::engine::model::{CaptureSource, NodeInfo};
 use crate::host::Inspector;
 use crate::pipeline::{Handle, Pipeline, PipelineConfig, Sinks};
 use crate::resolve::Directory;
 use crate::runtime::{self, Capacity, Shutdown, activation, clock, notify, privileges};
-use crate::snapshot::{Library, LibraryConfig};
+use crate::snapshot::{Delayed, Library, LibraryConfig, Pace};
 use crate::store::{Setting, Store, StoreConfig};
 use crate::tap::{Tap, TapConfig};
 use crate::telemetry::{Drops, Family, Metric, Metrics};
@@ -96,13 +96,16 @@ impl App {
         };
         let node = Arc::new(node::info(&config.node.name));
         let directory = Arc::new(Directory::new(Inspector::default()));
-        let raw = Raw::start(&config, &store, &node, &directory, &drops);
+        let watched = raw::Watched::default();
+        let raw = Raw::start(&config, &store, &node, &directory, &watched, &drops);
         let feeds = [raw.feed(), raw.feed()];
         let (pipeline, packets, sockets) =
             start_pipeline(&config, &store, &tap, &directory, feeds, &metrics, &node, &shutdown)?;
         let own: Vec<_> = server.descriptors().collect();
         let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
         let capture = Arc::new(Mutex::new(Some(capture)));
+        // Nobody else sets it.
+        let _first = watched.set(Arc::clone(&capture));
         let library = open_library(&config, &store, raw.asked.archive.clone());
         let undissected =
             start_looking_back(&config, &store, library.as_ref(), &pipeline.handle(), &shutdown)?;
@@ -126,9 +129,9 @@ impl App {
         if let Some(archive) = &raw.asked.archive {
             metrics.observe_queue(archive.probe());
         }
-        let watched = Arc::downgrade(&running);
+        let observed_running = Arc::downgrade(&running);
         metrics.observe(move |_, observed| {
-            for (job, rung) in watched.upgrade().iter().flat_map(|running| running.rungs()) {
+            for (job, rung) in observed_running.upgrade().iter().flat_map(|running| running.rungs()) {
                 observed.put(Family::CaptureRung, job, rung);
             }
         });
@@ -267,10 +270,21 @@ fn open_library(config: &Config, store: &Arc<Store>, archive: Option<Archive>) -
         path: config.store.path.join(SNAPSHOTS),
         max_bytes: config.capture.snapshot_size.0,
         limits: Arc::new(config.dissection.limits()),
+        delayed: delayed(&config.dissection),
     };
     Library::open(library, Arc::clone(store), archive)
         .inspect_err(|error| tracing::error!("snapshots are not available: {error}"))
         .ok()
+}
+
+fn delayed(config: &DissectionConfig) -> Delayed {
+    // Validation keeps both below 256.
+    let small = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+    Delayed {
+        pace: Pace { cpu: small(config.delayed_cpu), nice: small(config.delayed_nice) },
+        memory: config.delayed_memory.as_usize(),
+        at_once: config.delayed_at_once,
+    }
 }
 
 /// Nothing is made up for where entries are not kept: nobody could tell what is there already.
@@ -294,7 +308,11 @@ fn capacity(bytes: usize) -> Capacity {
 }
 
 fn store_limits(config: &Config) -> StoreConfig {
-    StoreConfig { max_bytes: config.store.max_size.0, max_age: config.store.max_age() }
+    StoreConfig {
+        max_bytes: config.store.max_size.0,
+        max_age: config.store.max_age(),
+        ..StoreConfig::default()
+    }
 }
 
 fn tap_config(config: &Config) -> TapConfig {

@@ -1,11 +1,12 @@
 //! Raw capture as the daemon starts, asks and stops it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::api::schema::RawCapture;
 use crate::archive::{Archive, ArchiveConfig, Feed, Identities, RawStatus, Recorder, State};
+use crate::capture::{Capture, KernelCounters};
 use crate::config::Config;
-use crate::engine::model::{CaptureSource, NodeInfo, Record, Timestamp};
+use crate::engine::model::{CaptureSource, DropReason, NodeInfo, Record, Timestamp};
 use crate::resolve::Directory;
 use crate::runtime::clock;
 use crate::store::{Setting, Store};
@@ -29,12 +30,41 @@ pub(super) struct Asked {
     node: Arc<NodeInfo>,
 }
 
-struct Known(Arc<Directory>);
+/// What the recorder asks.
+struct Known {
+    directory: Arc<Directory>,
+    capture: Watched,
+}
+
+/// Capture, once there is one: it starts after the recorder.
+pub(super) type Watched = Arc<OnceLock<Arc<Mutex<Option<Capture>>>>>;
 
 impl Identities for Known {
     fn identities(&self, now: Timestamp) -> Vec<Record> {
-        self.0.identities(now)
+        self.directory.identities(now)
     }
+
+    fn losses(&self) -> Vec<(DropReason, u64)> {
+        let Some(capture) = self.capture.get() else { return Vec::new() };
+        let capture = capture.lock().unwrap_or_else(PoisonError::into_inner);
+        // Counters that cannot be read are said by the status.
+        let counters = capture.as_ref().and_then(|capture| capture.counters().ok());
+        counters.map_or_else(Vec::new, |counters| losses_of(&counters).to_vec())
+    }
+}
+
+/// What the kernel's side lost, by reason.
+pub(super) fn losses_of(counters: &KernelCounters) -> [(DropReason, u64); 8] {
+    [
+        (DropReason::RingFull, counters.ring_full),
+        (DropReason::PacketTruncated, counters.truncated),
+        (DropReason::PacketUnreadable, counters.unreadable),
+        (DropReason::SocketRingFull, counters.socket_ring_full),
+        (DropReason::TlsRingFull, counters.tls_ring_full),
+        (DropReason::TlsUnreadable, counters.tls_unreadable),
+        (DropReason::TlsOverBudget, counters.tls_over_budget),
+        (DropReason::RecordMalformed, counters.malformed),
+    ]
 }
 
 pub(super) fn config_of(config: &Config, enabled: bool) -> ArchiveConfig {
@@ -53,12 +83,13 @@ impl Raw {
         store: &Store,
         node: &Arc<NodeInfo>,
         directory: &Arc<Directory>,
+        capture: &Watched,
         drops: &Arc<Drops>,
     ) -> Self {
         // A setting that cannot be read is the store's to report.
         let set = store.setting(Setting::RawCapture).ok().flatten();
         let enabled = set.map_or(config.capture.raw, |set| set == "true");
-        let known = Box::new(Known(Arc::clone(directory)));
+        let known = Box::new(Known { directory: Arc::clone(directory), capture: Arc::clone(capture) });
         let node_info = NodeInfo::clone(node);
         let started = Recorder::start(
             config_of(config, enabled),

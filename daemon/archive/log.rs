@@ -1,12 +1,12 @@
 //! The sequence of segments: appends records, seals, trims, and recovers, on whatever disk it has.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::time::Duration;
 
 use super::disk::Disk;
 use super::{ArchiveConfig, Identities, OPEN, Segment};
-use crate::engine::model::{CaptureSource, NodeInfo, Record, Timestamp};
+use crate::engine::model::{CaptureSource, DropReason, Loss, NodeInfo, Record, Timestamp};
 use crate::engine::pcap::{Head, Item, Reader, Statistics, write_head, write_record, write_statistics};
 
 /// Largest segment: small enough that giving one up costs little of the window.
@@ -49,6 +49,8 @@ pub(super) struct Log {
     buffer: Vec<u8>,
     /// Records in the buffer.
     buffered: u64,
+    /// Losses before capture that were written down, or happened while nothing was recorded.
+    said: BTreeMap<DropReason, u64>,
     next_trim: Timestamp,
     /// Bytes and records written since the start.
     pub(super) written: (u64, u64),
@@ -96,6 +98,7 @@ impl Log {
             current: None,
             buffer: Vec::with_capacity(2 * WRITE_BYTES),
             buffered: 0,
+            said: BTreeMap::new(),
             next_trim: Timestamp::ZERO,
             written: (0, 0),
         };
@@ -131,13 +134,24 @@ impl Log {
         if let Some(current) = &mut self.current {
             current.segment.note(record);
             if let Record::Loss(loss) = record {
-                current.lost += loss.count;
+                current.lost += if is_of_packets(loss.reason) { loss.count } else { 0 };
             }
         }
         write_record(&mut self.buffer, record);
         self.buffered += 1;
         if self.buffer.len() >= WRITE_BYTES {
             self.write(now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what capture lost since the last time; only notes it while nothing is recorded.
+    pub(super) fn note_losses(&mut self, now: Timestamp, is_recording: bool) -> Result<(), Refused> {
+        for (reason, total) in self.origin.identities.losses() {
+            let count = total.saturating_sub(self.said.insert(reason, total).unwrap_or(0));
+            if count > 0 && is_recording {
+                self.append(&Record::Loss(Loss { at: now, reason, count }), now)?;
+            }
         }
         Ok(())
     }
@@ -311,6 +325,12 @@ impl Log {
             }
         }
     }
+}
+
+/// Whether a loss counts packets, as interface statistics do, and not bytes or pieces of plaintext.
+fn is_of_packets(reason: DropReason) -> bool {
+    use DropReason::{PacketUnreadable, RawFailed, RawQueueFull, RingFull};
+    matches!(reason, RingFull | PacketUnreadable | RawQueueFull | RawFailed)
 }
 
 /// Cuts a file that was being written behind its last whole block and seals it; removes it if nothing is

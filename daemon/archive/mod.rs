@@ -17,7 +17,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::engine::model::{Record, Timestamp};
+use crate::engine::model::{DropReason, Record, Timestamp};
 
 pub use self::recorder::{Archive, Feed, Recorder};
 pub use self::segment::Segment;
@@ -51,6 +51,12 @@ impl ArchiveConfig {
 pub trait Identities: Send {
     /// As records, in an order in which a directory can learn them.
     fn identities(&self, now: Timestamp) -> Vec<Record>;
+
+    /// What was lost before it could become a record, by reason, since the daemon started. Asked about twice a
+    /// second; what it grew by is written down as a record.
+    fn losses(&self) -> Vec<(DropReason, u64)> {
+        Vec::new()
+    }
 }
 
 /// Whether records reach the disk.

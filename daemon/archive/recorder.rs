@@ -319,6 +319,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut losses_at = Timestamp::ZERO;
         let mut was_enabled = self.shared.enabled.load(Ordering::Relaxed);
         loop {
             let popped = self.inbox.pop_batch(&mut batch, BATCH, TICK);
@@ -333,6 +334,10 @@ impl Worker {
             if was_enabled && !enabled {
                 self.write_held(now);
                 self.attempt(now, |log| log.seal(now));
+            }
+            if now >= losses_at {
+                self.attempt(now, |log| log.note_losses(now, enabled));
+                losses_at = now.plus(TICK);
             }
             was_enabled = enabled;
             self.attempt(now, |log| log.tick(now));
@@ -357,7 +362,12 @@ impl Worker {
                 _ => self.write(&record, now),
             },
             Input::Seal(reply) => {
+<<<<<<< HEAD
                 self.write_held(now);
+=======
+                let enabled = self.shared.enabled.load(Ordering::Relaxed);
+                self.attempt(now, |log| log.note_losses(now, enabled));
+>>>>>>> main
                 self.attempt(now, |log| log.seal(now));
                 self.publish();
                 let failure = self.shared.view().failure.clone();

@@ -83,6 +83,10 @@ keys! {
     "dissection.max-pending" => dissection.max_pending;
     "dissection.answer-timeout" => dissection.answer_timeout;
     "dissection.idle-timeout" => dissection.idle_timeout;
+    "dissection.delayed-cpu" => dissection.delayed_cpu;
+    "dissection.delayed-nice" => dissection.delayed_nice;
+    "dissection.delayed-memory" => dissection.delayed_memory;
+    "dissection.delayed-at-once" => dissection.delayed_at_once;
     "store.enabled" => store.enabled;
     "store.path" => store.path;
     "store.max-size" => store.max_size;

@@ -199,6 +199,14 @@ pub struct DissectionConfig {
     pub answer_timeout: Period,
     /// When a silent connection is forgotten.
     pub idle_timeout: Period,
+    /// Share of one CPU that each delayed dissection takes at most, per cent.
+    pub delayed_cpu: usize,
+    /// Its threads' nice value.
+    pub delayed_nice: usize,
+    /// Bytes that each holds at most of connections and calls under way.
+    pub delayed_memory: ByteSize,
+    /// Delayed dissections at once; further ones wait.
+    pub delayed_at_once: usize,
 }
 
 impl DissectionConfig {
@@ -336,6 +344,10 @@ impl Default for DissectionConfig {
             max_pending: limits.max_pending,
             answer_timeout: Period(limits.answer_timeout),
             idle_timeout: Period(limits.idle_timeout),
+            delayed_cpu: 75,
+            delayed_nice: 10,
+            delayed_memory: ByteSize::mib(256),
+            delayed_at_once: 1,
         }
     }
 }

@@ -169,6 +169,15 @@ fn dissection(config: &Config, check: &mut Check<'_>) {
     check.size("dissection.max-body", dissection.max_body, ByteSize(0), ByteSize::mib(64));
     check.size("dissection.max-decoded-body", dissection.max_decoded_body, ByteSize(0), ByteSize::mib(128));
     check.size("dissection.max-head", dissection.max_head, ByteSize(1 << 10), ByteSize::mib(4));
+    check.count("dissection.delayed-cpu", dissection.delayed_cpu, 1, 100);
+    check.count("dissection.delayed-nice", dissection.delayed_nice, 0, 19);
+    check.size(
+        "dissection.delayed-memory",
+        dissection.delayed_memory,
+        ByteSize::mib(16),
+        ByteSize::mib(1 << 20),
+    );
+    check.count("dissection.delayed-at-once", dissection.delayed_at_once, 1, 8);
     let positive = [
         ("dissection.answer-timeout", dissection.answer_timeout),
         ("dissection.idle-timeout", dissection.idle_timeout),

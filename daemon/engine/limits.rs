@@ -42,6 +42,9 @@ pub struct Limits {
     pub max_resync: usize,
     /// How often a stream that stopped following its protocol is detected anew.
     pub max_redetect: u32,
+    /// Bytes that all connections of a shard hold together, checked now and then; beyond it those that hold the
+    /// most are given up. Live dissection has the other caps alone; delayed dissection has this one too.
+    pub max_held: usize,
     /// How long a hole is waited for once later data is there; packets on one host arrive in order,
     /// so a hole that lasts is a lost record.
     pub hole_patience: Duration,
@@ -83,6 +86,7 @@ impl Default for Limits {
             max_detect: 4096,
             max_resync: 8 << 20,
             max_redetect: 4,
+            max_held: usize::MAX,
             hole_patience: Duration::from_millis(200),
             acked_hole_patience: Duration::from_millis(10),
             open_after: Duration::from_secs(1),

@@ -17,6 +17,10 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often plaintext that waits for its connection is looked at, in the time of the records.
 const BINDER_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Bytes of packets and plaintext between two looks at what connections hold: so much may it be more than its
+/// bound, and no more work is it than a few milliseconds a second.
+const BOUND_INTERVAL: usize = 8 << 20;
+
 /// Router and shard with a clock made of records.
 #[derive(Debug)]
 pub struct Replay {
@@ -27,6 +31,10 @@ pub struct Replay {
     now: Timestamp,
     expire_at: Timestamp,
     bind_at: Timestamp,
+    has_bound: bool,
+    /// Bytes since the last look at the bound of memory.
+    unbounded: usize,
+    held: usize,
 }
 
 impl Replay {
@@ -34,6 +42,9 @@ impl Replay {
     pub fn new(limits: Arc<Limits>, context: ShardContext) -> Self {
         let limits = Arc::new(Limits { open_after: Duration::MAX, ..(*limits).clone() });
         Self {
+            has_bound: limits.max_held < usize::MAX,
+            unbounded: 0,
+            held: 0,
             router: Router::new(RouterConfig::new(1, &limits)),
             shard: Shard::new(limits, context),
             binder: Binder::default(),
@@ -51,6 +62,7 @@ impl Replay {
         if self.shard.next_deadline().is_some_and(|due| due <= self.now) {
             self.shard.advance(self.now, sink);
         }
+        self.keep_bound(&record, sink);
         match record {
             Record::Packet(packet) => match self.router.route(packet) {
                 Routed::To { packet, .. } => self.shard.packet(packet, sink),
@@ -68,6 +80,23 @@ impl Replay {
             self.router.expire(self.now);
             self.expire_at = self.now.plus(EXPIRY_INTERVAL);
         }
+    }
+
+    fn keep_bound(&mut self, record: &Record, sink: &mut dyn Sink) {
+        self.unbounded += match record {
+            Record::Packet(packet) => packet.data.len(),
+            Record::Tls(TlsEvent::Data(chunk)) => chunk.data.len(),
+            _ => 0,
+        };
+        if self.has_bound && self.unbounded >= BOUND_INTERVAL {
+            self.unbounded = 0;
+            self.held = self.shard.keep_bound(self.now, sink) + self.binder.held().1;
+        }
+    }
+
+    /// Bytes that connections held when that was last looked at; zero without a bound.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     fn tls(&mut self, event: TlsEvent, sink: &mut dyn Sink) {
@@ -139,6 +168,57 @@ mod tests {
         assert_eq!(kept.0.len(), 1);
         assert_eq!((kept.0[0].summary.as_str(), kept.0[0].status), ("/x", 204));
         assert_eq!(kept.0[0].capture.source, CaptureSource::File);
+    }
+
+    #[derive(Default)]
+    struct Counted {
+        entries: u64,
+        given_up: u64,
+    }
+
+    impl Sink for Counted {
+        fn entry(&mut self, _: Entry) {
+            self.entries += 1;
+        }
+
+        fn loss(&mut self, reason: DropReason, count: u64) {
+            assert_eq!(reason, DropReason::MemoryLimit);
+            self.given_up += count;
+        }
+    }
+
+    #[test]
+    fn connections_that_hold_the_most_are_given_up_beyond_the_bound_and_counted() {
+        let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
+        let context = ShardContext { node, run: "file".into(), source: CaptureSource::File };
+        let limits = Limits { max_held: 2 << 20, ..Limits::default() };
+        let mut replay = Replay::new(Arc::new(limits), context);
+        let mut counted = Counted::default();
+        let mut most = 0;
+        // Forty uploads at once, of which none ends: 24 MiB.
+        let mut talks: Vec<Talk> = (0..40_u64)
+            .map(|n| {
+                let client: &str = format!("10.0.0.1:{}", 1000 + n).leak();
+                let mut talk = Talk::local(client, "10.0.0.2:80", n * 2 + 1);
+                (talk.client, talk.server) = (None, None);
+                talk
+            })
+            .collect();
+        for talk in &mut talks {
+            let mut packets = talk.open();
+            packets.extend(talk.say(true, b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n"));
+            packets.into_iter().for_each(|packet| replay.record(Record::Packet(packet), &mut counted));
+        }
+        for _ in 0..600 {
+            for talk in &mut talks {
+                let packets = talk.say(true, &[b'x'; 1024]);
+                packets.into_iter().for_each(|packet| replay.record(Record::Packet(packet), &mut counted));
+            }
+            most = most.max(replay.held());
+        }
+        assert!(most > 1 << 20 && most <= 2 << 20, "{most}");
+        assert!(counted.given_up >= 20, "{}", counted.given_up);
+        assert_eq!(counted.entries, counted.given_up, "what is given up is shown as far as it was seen");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use remora_engine::model::{DropReason, Entry, Value};
+use remora_engine::model::{DropReason, Entry};
 
 use crate::resolve::Directory;
 use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender};
@@ -23,9 +23,6 @@ const OWNER_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Step in which the patience is spent.
 const OWNER_STEP: Duration = Duration::from_millis(1);
-
-/// Bytes that an entry costs beyond its message trees.
-const ENTRY_OVERHEAD: usize = 1024;
 
 /// What the entry thread needs.
 pub(super) struct Parts {
@@ -88,7 +85,7 @@ impl Worker {
                 .into_iter()
                 .filter(|entry| !entry.is_open())
                 .map(|entry| {
-                    let weight = weight_of(&entry);
+                    let weight = entry.weight();
                     (entry, weight)
                 })
                 .collect();
@@ -111,26 +108,4 @@ impl Worker {
             !peer.socket.is_known() || peer.process.is_some() || self.parts.directory.is_settled(peer.socket)
         })
     }
-}
-
-/// Bytes that an entry holds, for queue bounds: exact for bodies, an estimate for the rest.
-pub(super) fn weight_of(entry: &Entry) -> usize {
-    ENTRY_OVERHEAD + value_weight(&entry.request) + value_weight(&entry.response)
-}
-
-/// Message trees are a few levels deep and built by dissectors, so an explicit stack stays tiny.
-fn value_weight(value: &Value) -> usize {
-    let mut total = 0;
-    let mut stack = vec![value];
-    while let Some(value) = stack.pop() {
-        total += std::mem::size_of::<Value>();
-        match value {
-            Value::Str(text) => total += text.len(),
-            Value::Bytes(bytes) => total += bytes.len(),
-            Value::List(items) => stack.extend(items),
-            Value::Map(map) => stack.extend(map.iter().map(|(_, value)| value)),
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
-        }
-    }
-    total
 }

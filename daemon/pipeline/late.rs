@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use remora_engine::model::Entry;
 
-use super::entries::weight_of;
 use crate::runtime::{Full, Sender};
 
 /// Between two looks whether there is room.
@@ -40,7 +39,7 @@ impl Late {
                 Some(queue) => {
                     let depth = queue.depth();
                     if depth.items <= depth.capacity_items / 2 && depth.bytes <= depth.capacity_bytes / 2 {
-                        let weight = weight_of(&entry);
+                        let weight = entry.weight();
                         match queue.push(entry, weight) {
                             Ok(()) => return true,
                             Err(Full(refused)) => entry = refused,

@@ -10,7 +10,6 @@ use remora_engine::limits::Limits;
 use remora_engine::model::{DropReason, Entry, Timestamp};
 use remora_engine::shard::{FlowInfo, Shard, ShardContext, Sink};
 
-use super::entries::weight_of;
 use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender, clock};
 use crate::telemetry::Drops;
 
@@ -202,7 +201,7 @@ impl EntrySink {
 
 impl Sink for EntrySink {
     fn entry(&mut self, entry: Entry) {
-        let weight = weight_of(&entry);
+        let weight = entry.weight();
         self.batch.push((entry, weight));
     }
 

@@ -8,12 +8,14 @@ pub mod activation;
 pub mod clock;
 mod exit_code;
 pub mod notify;
+mod priority;
 pub mod privileges;
 mod queue;
 mod shutdown;
 mod spawn;
 
 pub use exit_code::ExitCode;
+pub use priority::{lower_priority, priority};
 pub use queue::{Capacity, Depth, Full, Popped, Probe, Receiver, Sender, queue};
 pub use shutdown::Shutdown;
 pub use spawn::{MAX_THREAD_NAME, guard_threads, spawn_thread};

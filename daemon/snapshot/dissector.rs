@@ -21,6 +21,9 @@ const OWNER_PATIENCE: Duration = Duration::from_millis(50);
 /// Entries that wait for that; beyond it the oldest goes as it is.
 const MAX_WAITING: usize = 4096;
 
+/// Bytes of them: entries hold bodies.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
 /// How often what was forgotten live is forgotten here.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -37,17 +40,20 @@ pub struct Dissector {
     directory: Directory,
     collected: Collected,
     expire_at: Timestamp,
+    most_held: usize,
 }
 
 #[derive(Debug, Default)]
 struct Collected {
     now: Timestamp,
     waiting: VecDeque<(Timestamp, Entry)>,
+    waiting_bytes: usize,
     losses: Losses,
 }
 
 impl Sink for Collected {
     fn entry(&mut self, entry: Entry) {
+        self.waiting_bytes += entry.weight();
         self.waiting.push_back((self.now, entry));
     }
 
@@ -66,6 +72,7 @@ impl Dissector {
             directory: Directory::recorded(),
             collected: Collected::default(),
             expire_at: Timestamp::ZERO,
+            most_held: 0,
         }
     }
 
@@ -88,13 +95,16 @@ impl Dissector {
             self.replay.get_or_insert_with(|| Replay::new(Arc::clone(&self.limits), self.context.clone()));
         self.collected.now = self.collected.now.max(record.at());
         replay.record(record, &mut self.collected);
+        self.most_held = self.most_held.max(replay.held());
         let now = self.collected.now;
         if now >= self.expire_at {
             self.directory.expire(now);
             self.expire_at = now.plus(EXPIRY_INTERVAL);
         }
         while let Some((since, entry)) = self.collected.waiting.front() {
-            let is_due = now >= since.plus(OWNER_PATIENCE) || self.collected.waiting.len() > MAX_WAITING;
+            let is_due = now >= since.plus(OWNER_PATIENCE)
+                || self.collected.waiting.len() > MAX_WAITING
+                || self.collected.waiting_bytes > MAX_WAITING_BYTES;
             if !is_due && !self.is_settled(entry) {
                 return;
             }
@@ -109,6 +119,7 @@ impl Dissector {
 
     fn emit_first(&mut self, out: &mut dyn FnMut(Entry)) {
         if let Some((_, mut entry)) = self.collected.waiting.pop_front() {
+            self.collected.waiting_bytes = self.collected.waiting_bytes.saturating_sub(entry.weight());
             self.directory.name_entry(&mut entry);
             out(entry);
         }
@@ -127,6 +138,11 @@ impl Dissector {
     /// What was lost so far: before the files were written, and here.
     pub fn losses(&self) -> &Losses {
         &self.collected.losses
+    }
+
+    /// Most bytes that connections and calls under way held; zero without a bound.
+    pub fn most_held(&self) -> usize {
+        self.most_held
     }
 
     /// What answers so far call an address; empty when they do not.

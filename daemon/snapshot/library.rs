@@ -15,9 +15,11 @@ use std::time::Duration;
 use super::dissections::Dissections;
 use super::export::Lengths;
 use super::manifest::{Dissection, Snapshot, Stage};
+use super::pace::Pacer;
 use super::{LibraryConfig, Request, SnapshotError};
 use crate::archive::{Archive, Segment};
 use crate::engine::kfl::{Context, Filter};
+use crate::engine::limits::Limits;
 use crate::engine::model::Timestamp;
 use crate::runtime::clock;
 use crate::store::{Reader, Store};
@@ -28,6 +30,8 @@ const MAX_NAME: usize = 100;
 const MAX_NOTE: usize = 4096;
 /// Peers that a snapshot may be limited to.
 const MAX_PEERS: usize = 64;
+/// Snapshots that failed while nobody waited and are remembered; the oldest is forgotten beyond it.
+const MAX_FAILURES: usize = 64;
 /// Snapshots at once.
 const MAX_SNAPSHOTS: usize = 1000;
 /// Dissections of one snapshot.
@@ -39,6 +43,29 @@ const RECENT: Duration = Duration::from_secs(5);
 /// Ending of a directory that is being made or removed.
 const UNFINISHED: &str = ".new";
 
+/// A snapshot that is not there yet, or will not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Making {
+    /// Its name.
+    pub name: String,
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// Why there is none; empty while it is being made.
+    pub failure: String,
+}
+
+/// Takes a name off the list of what is being made.
+struct Under<'a> {
+    library: &'a Library,
+    name: String,
+}
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        self.library.making_of().remove(&self.name);
+    }
+}
+
 /// All snapshots of this node.
 #[derive(Debug)]
 pub struct Library {
@@ -47,7 +74,9 @@ pub struct Library {
     archive: Option<Archive>,
     state: Mutex<State>,
     /// Creation is one at a time for the sum of sizes to hold; it takes milliseconds.
-    creating: Mutex<()>,
+    pub(super) creating: Mutex<()>,
+    /// Those that are being made, and those that failed after somebody was told that they are.
+    making: Mutex<BTreeMap<String, Making>>,
     pub(super) lengths: Lengths,
     pub(super) dissections: Dissections,
 }
@@ -70,16 +99,12 @@ impl Library {
         let mut state = State { snapshots: BTreeMap::new(), next: 1 };
         for (id, document) in store.snapshots()? {
             state.next = state.next.max(id + 1);
-            match serde_json::from_slice::<Snapshot>(&document) {
-                Ok(snapshot) => drop(state.snapshots.insert(id, snapshot)),
-                // Left alone: a later version may understand it.
-                Err(error) => tracing::warn!("snapshot {id} is not understood: {error}"),
-            }
+            state.snapshots.insert(id, Snapshot::read(id, &document));
         }
         let known: Vec<u64> = store.snapshots()?.into_iter().map(|(id, _)| id).collect();
         state.next = state.next.max(remove_left_over(&config.path, &known).map_err(failed)? + 1);
         for snapshot in state.snapshots.values_mut() {
-            if !config.path.join(snapshot.id.to_string()).is_dir() {
+            if !snapshot.is_foreign && !config.path.join(snapshot.id.to_string()).is_dir() {
                 "its files are gone".clone_into(&mut snapshot.failure);
             }
         }
@@ -90,6 +115,7 @@ impl Library {
             archive,
             state: Mutex::new(state),
             creating: Mutex::default(),
+            making: Mutex::default(),
             lengths: Lengths::default(),
         });
         super::dissections::start(&this)
@@ -98,17 +124,17 @@ impl Library {
         Ok(this)
     }
 
+    /// Has dissections gone on with that were under way when the daemon ended.
     fn take_up(&self) {
-        let unfinished: Vec<(u64, u64)> = self
-            .state()
-            .snapshots
-            .values()
-            .flat_map(|snapshot| snapshot.dissections.iter().map(|dissection| (snapshot.id, dissection)))
-            .filter(|(_, dissection)| !dissection.stage.is_over())
-            .map(|(id, dissection)| (id, dissection.id))
-            .collect();
+        let mut unfinished = Vec::new();
+        for snapshot in self.state().snapshots.values_mut() {
+            let id = snapshot.id;
+            for dissection in snapshot.dissections.iter_mut().filter(|found| !found.stage.is_over()) {
+                dissection.stage = Stage::Pending;
+                unfinished.push((id, dissection.id));
+            }
+        }
         for (snapshot, dissection) in unfinished {
-            // From the beginning: what was stored of it is thrown away when it starts.
             self.dissections.enqueue(snapshot, dissection);
         }
     }
@@ -145,9 +171,44 @@ impl Library {
         (segments.values().sum(), self.config.max_bytes)
     }
 
+    fn making_of(&self) -> MutexGuard<'_, BTreeMap<String, Making>> {
+        // Each change is one insertion or removal.
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Snapshots that are being made, and those that failed while nobody waited.
+    pub fn making(&self) -> Vec<Making> {
+        self.making_of().values().cloned().collect()
+    }
+
+    /// Keeps in mind why there is no snapshot that somebody was told is being made.
+    pub fn note_failure(&self, name: &str, failure: String) {
+        let mut making = self.making_of();
+        while making.len() >= MAX_FAILURES {
+            let failed = making.values().filter(|known| !known.failure.is_empty());
+            let Some(oldest) = failed.min_by_key(|known| known.since).map(|known| known.name.clone()) else {
+                return;
+            };
+            making.remove(&oldest);
+        }
+        making.insert(name.to_owned(), Making { name: name.to_owned(), since: clock::now(), failure });
+    }
+
+    /// Says that a snapshot is being made; another one of that name cannot be begun meanwhile.
+    fn begin(&self, name: &str) -> Result<Under<'_>, SnapshotError> {
+        let mut making = self.making_of();
+        if making.get(name).is_some_and(|known| known.failure.is_empty()) {
+            return Err(SnapshotError::Exists { name: name.to_owned() });
+        }
+        let known = Making { name: name.to_owned(), since: clock::now(), failure: String::new() };
+        making.insert(name.to_owned(), known);
+        Ok(Under { library: self, name: name.to_owned() })
+    }
+
     /// Freezes a window of raw capture.
     pub fn create(&self, request: Request) -> Result<Snapshot, SnapshotError> {
         check_name(&request.name)?;
+        let _under_way = self.begin(&request.name)?;
         let kfl = scope_of(&request.kfl, &request.peers)?;
         if request.note.len() > MAX_NOTE {
             return Err(invalid(format!("a note may have {MAX_NOTE} bytes")));
@@ -283,6 +344,11 @@ impl Library {
 
     /// Removes a snapshot with all that was made of it.
     pub fn delete(&self, name: &str) -> Result<(), SnapshotError> {
+        let is_failed = |known: &Making| !known.failure.is_empty();
+        if self.making_of().get(name).is_some_and(is_failed) && self.get(name).is_err() {
+            self.making_of().remove(name);
+            return Ok(());
+        }
         let snapshot = self.get(name)?;
         self.dissections.cancel(snapshot.id, None);
         self.store.set_snapshot(snapshot.id, None)?;
@@ -345,11 +411,11 @@ impl Library {
         if dissection.stage.is_over() {
             return Ok(dissection);
         }
-        self.dissections.cancel(snapshot.id, Some(dissection.id));
-        if dissection.stage == Stage::Pending {
-            self.finish_dissection(snapshot.id, Dissection { stage: Stage::Cancelled, ..dissection.clone() });
+        let cancelled = Dissection { stage: Stage::Cancelled, ..dissection };
+        if !self.dissections.cancel(snapshot.id, Some(cancelled.id)) {
+            self.note_dissection(snapshot.id, &cancelled);
         }
-        Ok(Dissection { stage: Stage::Cancelled, ..dissection })
+        Ok(cancelled)
     }
 
     /// Removes a dissection and its entries.
@@ -366,25 +432,35 @@ impl Library {
     pub fn entries(&self, name: &str) -> Result<Reader, SnapshotError> {
         let (snapshot, dissection) = name.split_once('/').unwrap_or((name, ""));
         let (snapshot, dissection) = self.dissection(snapshot, dissection)?;
-        if dissection.stage == Stage::Pending {
+        let path = self.entries_path(snapshot.id, dissection.id);
+        // One that waits to be gone on with has what it made before a restart.
+        if dissection.stage == Stage::Pending && !path.exists() {
             return Err(SnapshotError::NotDissected { name: name.to_owned() });
         }
-        let path = self.entries_path(snapshot.id, dissection.id);
         Ok(self.dissections.store(snapshot.id, dissection.id, &path)?.reader())
     }
 
-    /// Writes down how a dissection ended, unless it was deleted meanwhile.
-    pub(super) fn finish_dissection(&self, snapshot: u64, ended: Dissection) {
+    /// Writes down how far a dissection is, unless it was deleted meanwhile.
+    pub(super) fn note_dissection(&self, snapshot: u64, now: &Dissection) {
         let updated = self.update(snapshot, |snapshot| {
-            for dissection in &mut snapshot.dissections {
-                if dissection.id == ended.id {
-                    dissection.clone_from(&ended);
-                }
+            for dissection in snapshot.dissections.iter_mut().filter(|found| found.id == now.id) {
+                dissection.clone_from(now);
             }
         });
-        if let Err(error) = updated {
-            tracing::warn!("the end of a dissection is not written down: {error}");
+        match updated {
+            Ok(_) | Err(SnapshotError::NotFound { .. }) => {}
+            Err(error) => tracing::warn!("how far a dissection is is not written down: {error}"),
         }
+    }
+
+    /// A pacer for work that nobody waits for.
+    pub(super) fn pacer(&self) -> Pacer {
+        Pacer::new(self.config.delayed.pace, self.archive.clone())
+    }
+
+    /// Caps of delayed dissection: those of live dissection, and its own bound of memory.
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        Arc::new(Limits { max_held: self.config.delayed.memory, ..(*self.config.limits).clone() })
     }
 
     pub(super) fn directory(&self, id: u64) -> PathBuf {
@@ -399,6 +475,9 @@ impl Library {
         let mut state = self.state();
         let known = state.snapshots.get_mut(&id);
         let known = known.ok_or_else(|| SnapshotError::NotFound { name: id.to_string() })?;
+        if known.is_foreign {
+            return Err(invalid(format!("snapshot {:?} cannot be changed: {}", known.name, known.failure)));
+        }
         let mut changed = known.clone();
         change(&mut changed);
         self.write(&changed)?;
@@ -407,9 +486,7 @@ impl Library {
     }
 
     fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        // Plain data with text keys: serialization cannot fail.
-        let document = serde_json::to_vec(snapshot).unwrap_or_default();
-        Ok(self.store.set_snapshot(snapshot.id, Some(&document))?)
+        Ok(self.store.set_snapshot(snapshot.id, Some(&snapshot.document()))?)
     }
 
     fn check_free(&self, name: &str) -> Result<(), SnapshotError> {
@@ -459,7 +536,12 @@ pub(super) fn check_name(name: &str) -> Result<(), SnapshotError> {
 }
 
 pub(super) fn filter_of(kfl: &str) -> Result<Filter, SnapshotError> {
-    Filter::parse(kfl, &Context::new(clock::now())).map_err(|error| invalid(error.to_string()))
+    filter_at(kfl, clock::now())
+}
+
+/// A filter as it was meant at a moment: `now()` is that one.
+pub(super) fn filter_at(kfl: &str, at: Timestamp) -> Result<Filter, SnapshotError> {
+    Filter::parse(kfl, &Context::new(at)).map_err(|error| invalid(error.to_string()))
 }
 
 /// Filter and peers as one filter.

@@ -8,12 +8,13 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use compact_str::CompactString;
 
-use super::dissections::{REST, STEP, WORK, moment};
 use super::library::Library;
+use super::made::moment;
+use super::pace::{Pacer, STEP};
 use super::{CaptureFile, Dissector, SnapshotError};
 use crate::engine::model::{CaptureSource, Entry, NodeInfo, Timestamp};
 use crate::engine::shard::ShardContext;
@@ -51,13 +52,14 @@ pub struct LookedBack {
 
 impl Library {
     /// Dissects what raw capture holds of a window and hands each call of it to `out` that is not stored
-    /// yet. Rests a quarter of its time.
+    /// yet. Makes the calling thread nice and goes at the pace of delayed dissection.
     pub fn look_back(
         &self,
         wanted: &LookBack,
         stored: &Reader,
         out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<LookedBack, SnapshotError> {
+        self.config.delayed.pace.take_on();
         let from = Timestamp(wanted.window.0.0.saturating_sub(LEAD.as_nanos() as u64));
         let (directory, segments) = match self.hold(from, wanted.window.1.plus(LEAD)) {
             Err(SnapshotError::Empty) => return Ok(LookedBack::default()),
@@ -76,10 +78,10 @@ impl Library {
         stored: &Reader,
         out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<LookedBack, SnapshotError> {
-        let mut look = Look::new(wanted, stored)?;
+        let mut look = Look::new(wanted, stored, self.pacer())?;
         let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
         let context = ShardContext { node, run: wanted.run.clone(), source: CaptureSource::Ebpf };
-        let mut dissector = Dissector::new(Arc::clone(&self.config.limits), context);
+        let mut dissector = Dissector::new(self.limits(), context);
         for name in segments {
             if look.file(&directory.join(name), &mut dissector, out).is_break() {
                 look.done.is_broken_off = true;
@@ -107,11 +109,11 @@ struct Look<'a> {
     /// Judged last: they end about when the window does.
     at_the_end: Vec<Entry>,
     done: LookedBack,
-    worked_since: Instant,
+    pacer: Pacer,
 }
 
 impl<'a> Look<'a> {
-    fn new(wanted: &LookBack, stored: &'a Reader) -> Result<Self, SnapshotError> {
+    fn new(wanted: &LookBack, stored: &'a Reader, pacer: Pacer) -> Result<Self, SnapshotError> {
         let (from, to) = wanted.window;
         let mut this = Self {
             stored,
@@ -120,7 +122,7 @@ impl<'a> Look<'a> {
             ready: Vec::new(),
             at_the_end: Vec::new(),
             done: LookedBack::default(),
-            worked_since: Instant::now(),
+            pacer,
         };
         this.learn(Timestamp(this.window.0.0.saturating_sub(LEAD.as_nanos() as u64)), this.window.1)?;
         Ok(this)
@@ -164,10 +166,7 @@ impl<'a> Look<'a> {
             items += 1;
             if items % STEP == 0 {
                 self.hand_out(out)?;
-                if self.worked_since.elapsed() >= WORK {
-                    std::thread::park_timeout(REST);
-                    self.worked_since = Instant::now();
-                }
+                self.pacer.pause(|| false);
             }
         }
         self.hand_out(out)

@@ -17,10 +17,19 @@ pub enum Origin {
     Import,
 }
 
+/// Version of what is written down. Fields that are new have a default and need no other; a version that is not
+/// known here is left as it is.
+const VERSION: u64 = 1;
+
 /// A window of records that is kept until it is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
+    /// Version of this description; 0 from before there was one.
+    pub version: u64,
+    /// Written by another release and not understood here: shown, and left as it is until it is deleted.
+    #[serde(skip)]
+    pub is_foreign: bool,
     /// Its directory's name; never used again.
     pub id: u64,
     /// What people call it; may change.
@@ -49,6 +58,29 @@ pub struct Snapshot {
     pub dissections: Vec<Dissection>,
     /// Id of the next dissection.
     pub next_dissection: u64,
+}
+
+impl Snapshot {
+    /// Reads what was written down. What is not understood becomes a snapshot that cannot be used.
+    pub(super) fn read(id: u64, document: &[u8]) -> Self {
+        let reason = match serde_json::from_slice::<Self>(document) {
+            Ok(found) if found.version <= VERSION => return found,
+            Ok(found) => format!("version {} of its description; up to {VERSION} are read", found.version),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!("snapshot {id} is not understood: {reason}");
+        let document: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+        let name = document["name"].as_str().map_or_else(|| format!("snapshot-{id}"), str::to_owned);
+        let failure = format!("another release wrote it, which can use it ({reason}); it is left as it is");
+        Self { id, name, failure, is_foreign: true, ..Self::default() }
+    }
+
+    /// As it is written down.
+    pub(super) fn document(&self) -> Vec<u8> {
+        let versioned = Self { version: VERSION, ..self.clone() };
+        // Plain data with text keys: serialization cannot fail.
+        serde_json::to_vec(&versioned).unwrap_or_default()
+    }
 }
 
 /// How far a dissection is.
@@ -112,4 +144,10 @@ pub struct Dissection {
     pub last: Timestamp,
     /// What went wrong or is missing.
     pub errors: Vec<String>,
+    /// Entries that were there already when it was taken up after a restart; zero without one.
+    pub resumed: u64,
+    /// Most bytes that it held of connections and calls under way.
+    pub held: u64,
+    /// The bound of that when it was made.
+    pub max_held: u64,
 }

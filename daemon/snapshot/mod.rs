@@ -11,11 +11,17 @@ mod dissections;
 mod dissector;
 mod export;
 mod import;
+<<<<<<< HEAD
 mod keys;
+=======
+mod job;
+>>>>>>> main
 mod library;
 mod look_back;
+mod made;
 mod manifest;
 mod named;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -32,9 +38,10 @@ pub use self::about::{About, Scope};
 pub use self::capture_file::{CaptureFile, FileError};
 pub use self::dissector::{Dissector, Losses};
 pub use self::export::{Export, Format, Wanted};
-pub use self::library::Library;
+pub use self::library::{Library, Making};
 pub use self::look_back::{LEAD, LookBack, LookedBack};
 pub use self::manifest::{Dissection, Origin, Snapshot, Stage};
+pub use self::pace::Pace;
 
 /// Where snapshots are kept, and how much.
 #[derive(Clone, Debug)]
@@ -45,6 +52,25 @@ pub struct LibraryConfig {
     pub max_bytes: u64,
     /// Caps of delayed dissection: those of live dissection, so that entries are the same.
     pub limits: Arc<Limits>,
+    /// What it may take.
+    pub delayed: Delayed,
+}
+
+/// What delayed dissection may take of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delayed {
+    /// How fast each goes, and with which priority.
+    pub pace: Pace,
+    /// Bytes that each holds at most of connections and calls under way.
+    pub memory: usize,
+    /// How many run at once; further ones wait.
+    pub at_once: usize,
+}
+
+impl Default for Delayed {
+    fn default() -> Self {
+        Self { pace: Pace::default(), memory: 256 << 20, at_once: 1 }
+    }
 }
 
 /// A snapshot that is wanted.

@@ -135,7 +135,7 @@ impl Shared {
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         self.database.store(None);
         let database = open_database(&self.path, &self.opener)?;
-        let opened = Opened::read(&database, &self.path)?;
+        let opened = Opened::read(&database, &self.path, self.config().remade)?;
         *self.lock_blocks() = opened.blocks;
         self.database.store(Some(Arc::new(database)));
         Ok(())
@@ -208,7 +208,7 @@ impl Store {
     pub(super) fn open_with(path: PathBuf, opener: Opener, config: StoreConfig) -> Result<Self, StoreError> {
         let mut database = open_database(&path, &opener)?;
         prepare(&database, &path)?;
-        let opened = Opened::read(&database, &path)?;
+        let opened = Opened::read(&database, &path, config.remade)?;
         shrink(&mut database, &path, &opened, &config);
         let shared = Shared {
             path,
@@ -337,7 +337,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn read(database: &Database, path: &Path) -> Result<Self, StoreError> {
+    fn read(database: &Database, path: &Path, remade: bool) -> Result<Self, StoreError> {
         let failed = "read the list of blocks";
         let txn = database.begin_read().map_err(StoreError::failed(failed))?;
         let meta = txn.open_table(META).map_err(StoreError::failed(failed))?;
@@ -346,7 +346,7 @@ impl Opened {
             Ok(value.map_or(0, |value| value.value()))
         };
         let mut last_seq = number(META_LAST_SEQ)?;
-        if number(META_DIRTY)? != 0 {
+        if number(META_DIRTY)? != 0 && !remade {
             last_seq = last_seq.saturating_add(SEQ_JUMP);
         }
         let blocks = Self::read_blocks(&txn, path)?;

@@ -54,6 +54,9 @@ pub struct StoreConfig {
     pub max_bytes: u64,
     /// Entries older than this are removed; `None` keeps them until the size limit.
     pub max_age: Option<Duration>,
+    /// Whether what a crash took away is made again with the same numbers, as a dissection that is taken up
+    /// does: numbers go on behind the last one that was committed then, without a jump.
+    pub remade: bool,
 }
 
 impl StoreConfig {
@@ -63,6 +66,6 @@ impl StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { max_bytes: 512 << 20, max_age: None }
+        Self { max_bytes: 512 << 20, max_age: None, remade: false }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod client;
+pub(crate) mod conversations;
 pub(crate) mod daemon;
 pub(crate) mod machine;
 pub(crate) mod netns;
@@ -11,6 +12,7 @@ pub(crate) mod wait;
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use client::Feed;
+pub(crate) use conversations::conversations;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;

@@ -1,6 +1,7 @@
 //! Snapshots, dissections and databases in Kubeshark's shapes: no envelope, milliseconds since 1970.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -11,7 +12,12 @@ use serde_json::{Value, json};
 use super::{Api, blocking, window};
 use crate::api::fault::Fault;
 use crate::engine::model::Timestamp;
-use crate::snapshot::{Dissection, Request, Snapshot, Stage};
+use crate::snapshot::{Dissection, Making, Request, Snapshot, Stage};
+
+/// A snapshot that is being made.
+const IN_PROGRESS: &str = "in_progress";
+/// Longest time that an answer waits for a snapshot to be made.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 fn status(snapshot: &Snapshot) -> &'static str {
     if snapshot.failure.is_empty() { "completed" } else { "failed" }
@@ -32,9 +38,32 @@ fn row(snapshot: &Snapshot) -> Value {
     })
 }
 
+/// One that is not there yet, or will not be.
+fn row_of_making(making: &Making) -> Value {
+    let status = if making.failure.is_empty() { IN_PROGRESS } else { "failed" };
+    let mut row = json!({
+        "name": making.name,
+        "status": status,
+        "size_bytes": 0,
+        "created_at": making.since.millis(),
+        "duration": "0s",
+    });
+    if let Some(fields) = row.as_object_mut().filter(|_| !making.failure.is_empty()) {
+        fields.insert("error".to_owned(), making.failure.clone().into());
+    }
+    row
+}
+
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Value>, Fault> {
     let library = api.library()?;
-    let rows: Vec<Value> = blocking(move || library.list().iter().map(row).collect()).await?;
+    let rows: Vec<Value> = blocking(move || {
+        // First what is being made, so that what is done in between is not left out.
+        let making = library.making();
+        let made = library.list();
+        let is_missing = |known: &&Making| made.iter().all(|snapshot| snapshot.name != known.name);
+        made.iter().map(row).chain(making.iter().filter(is_missing).map(row_of_making)).collect()
+    })
+    .await?;
     Ok(Json(json!({ "snapshots": rows })))
 }
 
@@ -61,8 +90,24 @@ pub(super) async fn create(
         ..Request::default()
     };
     let library = api.library()?;
-    let made = blocking(move || library.create(request)).await??;
-    // Linking takes milliseconds, so there is no state in between to report.
+    let name = request.name.clone();
+    let maker = Arc::clone(&library);
+    let mut making = tokio::task::spawn_blocking(move || maker.create(request));
+    // Linking takes milliseconds, unless the disk is slow to complete the segment under way.
+    let Ok(made) = tokio::time::timeout(ANSWER_WITHIN, &mut making).await else {
+        let asked = name.clone();
+        let _detached = tokio::spawn(async move {
+            let failure = match making.await {
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(name, "a snapshot could not be made: {failure}");
+            library.note_failure(&name, failure);
+        });
+        return Ok(Json(json!({ "success": true, "name": asked, "status": IN_PROGRESS })));
+    };
+    let made = made.map_err(|error| Fault::internal(format!("the snapshot was not made: {error}")))??;
     Ok(Json(json!({ "success": true, "name": made.name, "status": status(&made) })))
 }
 
@@ -71,7 +116,16 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Fault> {
     let library = api.library()?;
-    let snapshot = blocking(move || library.get(&name)).await??;
+    let (snapshot, making) = blocking(move || {
+        let making = library.making().into_iter().find(|known| known.name == name);
+        (library.get(&name), making)
+    })
+    .await?;
+    let snapshot = match (snapshot, making) {
+        (Ok(snapshot), _) => snapshot,
+        (Err(_), Some(making)) => return Ok(Json(row_of_making(&making))),
+        (Err(error), None) => return Err(error.into()),
+    };
     let mut shown = row(&snapshot);
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("start_ts".to_owned(), snapshot.from.millis().into());
@@ -97,8 +151,14 @@ pub(super) async fn databases(State(api): State<Arc<Api>>) -> Result<Json<Value>
     let state = Arc::clone(&api);
     let (snapshots, status) = blocking(move || (library.list(), state.control.status())).await?;
     let stored = status.stages.iter().find(|stage| stage.name == "store");
-    let count = stored.and_then(|stage| stage.counters.get("entries")).copied().unwrap_or(0);
-    let mut rows = vec![json!({ "type": "realtime", "node": status.node, "entry_count": count })];
+    let counter = |name| stored.and_then(|stage| stage.counters.get(name)).copied().unwrap_or(0);
+    let mut rows = vec![json!({
+        "type": "realtime",
+        "node": status.node,
+        "entry_count": counter("entries"),
+        "first_ts": counter("oldest_ms"),
+        "last_ts": counter("newest_ms"),
+    })];
     for snapshot in &snapshots {
         rows.extend(snapshot.dissections.iter().map(|dissection| {
             json!({

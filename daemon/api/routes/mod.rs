@@ -5,6 +5,7 @@ mod documents;
 mod entries;
 mod feed;
 mod map;
+mod mcp_calls;
 mod mcp_snapshots;
 mod pages;
 mod pcap;
@@ -180,6 +181,7 @@ fn viewer() -> Router<Arc<Api>> {
         .route("/api/v1/snapshots/{name}/dissections/{dissection}", get(snapshots::dissection))
         .route("/mcp/snapshots", get(mcp_snapshots::list))
         .route("/mcp/snapshots/{name}", get(mcp_snapshots::show))
+        .route("/mcp/calls", get(mcp_calls::calls))
         .route("/mcp/databases", get(mcp_snapshots::databases))
         .route("/mcp/dissections", get(mcp_snapshots::dissections))
         .route("/mcp/dissections/{snapshot}/{name}", get(mcp_snapshots::dissection))

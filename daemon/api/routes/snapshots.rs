@@ -19,7 +19,7 @@ use crate::api::fault::Fault;
 use crate::api::schema::{DissectionInfo, Envelope, SnapshotInfo, SnapshotList};
 use crate::engine::model::Timestamp;
 use crate::runtime::clock;
-use crate::snapshot::{CaptureFile, Dissection, Library, Origin, Request, Snapshot, SnapshotError};
+use crate::snapshot::{CaptureFile, Dissection, Library, Making, Origin, Request, Snapshot, SnapshotError};
 use crate::store::Reader;
 
 /// Pieces of an import that wait for the other side.
@@ -70,7 +70,13 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Envelope<Sn
     let library = api.library()?;
     let list = blocking(move || {
         let (used_bytes, max_bytes) = library.used();
-        let snapshots = library.list().iter().map(|snapshot| shown(snapshot, &library)).collect();
+        // First what is being made, so that what is done in between is not left out.
+        let making = library.making();
+        let mut snapshots: Vec<_> = library.list().iter().map(|snapshot| shown(snapshot, &library)).collect();
+        let is_there = |name: &str| snapshots.iter().any(|snapshot| snapshot.name == name);
+        let missing: Vec<_> =
+            making.iter().filter(|known| !is_there(&known.name)).map(shown_making).collect();
+        snapshots.extend(missing);
         SnapshotList { snapshots, used_bytes, max_bytes }
     });
     Ok(enveloped(list.await?))
@@ -262,6 +268,18 @@ impl std::io::Read for Upload {
     }
 }
 
+/// A snapshot that is not there yet, or will not be.
+fn shown_making(making: &Making) -> SnapshotInfo {
+    SnapshotInfo {
+        name: making.name.clone(),
+        origin: "capture".to_owned(),
+        state: if making.failure.is_empty() { "creating" } else { "failed" }.to_owned(),
+        reason: making.failure.clone(),
+        created_at: clock::rfc3339(making.since),
+        ..SnapshotInfo::default()
+    }
+}
+
 /// A snapshot as the API shows it.
 pub(super) fn shown(snapshot: &Snapshot, library: &Library) -> SnapshotInfo {
     let moment = |at: Timestamp| (at != Timestamp(u64::MAX)).then(|| clock::rfc3339(at));
@@ -296,5 +314,8 @@ fn shown_dissection(dissection: &Dissection) -> DissectionInfo {
         entries: dissection.entries,
         protocols: dissection.protocols.clone(),
         errors: dissection.errors.clone(),
+        resumed_entries: dissection.resumed,
+        held_bytes: dissection.held,
+        max_held_bytes: dissection.max_held,
     }
 }

@@ -3,6 +3,7 @@
 mod faults;
 mod limits;
 mod threads;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};

@@ -467,6 +467,15 @@ mod tests {
     }
 
     #[test]
+    fn notices_that_do_not_fit_are_counted() {
+        let census = Arc::new(Census::default());
+        let (sender, _notices) = sync_channel(1);
+        let noticing = Noticing { sender, census: Arc::clone(&census) };
+        (1..=3).for_each(|pid| noticing.exec(pid));
+        assert_eq!(census.postponed(), 2);
+    }
+
+    #[test]
     fn java_is_said_to_be_out_of_reach() {
         let file = |path: &str| Mapping {
             file: MappedFile { device: "0:1".to_owned(), inode: 1, path: path.to_owned() },

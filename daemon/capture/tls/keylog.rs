@@ -13,9 +13,7 @@ use crate::engine::model::TlsLibrary;
 pub(super) fn extend(binary: &Binary, recipe: &mut Recipe) {
     let found = match recipe.library {
         TlsLibrary::Go => golang::key_log_writer(binary).map(|found| found.map(|found| (found, "go_secret"))),
-        TlsLibrary::OpenSsl => {
-            openssl_writer(binary).map(|found| found.map(|found| (found, "openssl_secret")))
-        }
+        TlsLibrary::OpenSsl => openssl(binary),
         _ => Ok(None),
     };
     match found {
@@ -23,6 +21,33 @@ pub(super) fn extend(binary: &Binary, recipe: &mut Recipe) {
         Ok(None) => skip(recipe, "nothing in this file is told its secrets"),
         Err(error) => skip(recipe, &format!("cannot look for what is told the secrets: {error}")),
     }
+}
+
+fn openssl(binary: &Binary) -> Result<Option<(Function, &'static str)>, BinaryError> {
+    if let Some(function) = openssl_in_executable(binary)? {
+        return Ok(Some((function, "openssl_session_secret")));
+    }
+    Ok(openssl_writer(binary)?.map(|function| (function, "openssl_secret")))
+}
+
+/// Inside of executables with symbols: the function that is told a session's secrets, if sessions have
+/// the client's random where the probe's program expects it. A function that gives it away tells.
+fn openssl_in_executable(binary: &Binary) -> Result<Option<Function>, BinaryError> {
+    const LOG: &str = "ssl_log_secret";
+    const RANDOM: &str = "SSL_get_client_random";
+    let found = binary.functions(&[LOG], &[LOG, RANDOM])?;
+    let of = |name: &str| found.iter().find(|function| function.name == name);
+    let (Some(log), Some(random)) = (of(LOG), of(RANDOM)) else { return Ok(None) };
+    Ok(gives_client_random(&binary.code(random)?).then(|| log.clone()))
+}
+
+/// Whether code takes the address of what is `OPENSSL_CLIENT_RANDOM` bytes behind its first argument
+/// (`lea reg, [rdi + 0x160]`).
+fn gives_client_random(code: &[u8]) -> bool {
+    code.windows(7).any(|bytes| {
+        let [rex, lea, operands, distance @ ..] = bytes else { return false };
+        matches!(rex, 0x48 | 0x4c) && *lea == 0x8d && operands & 0xc7 == 0x87 && distance == [0x60, 1, 0, 0]
+    })
 }
 
 /// OpenSSL 3 names this function in an error that it may make, and calls it from its own code.
@@ -102,6 +127,14 @@ mod tests {
         // It keeps registers that it needs for its caller, first of all.
         let code = binary.code(&Function { size: 64, ..found }).expect("code");
         assert!(code.windows(2).any(|two| two == [0x41, 0x57]), "{code:02x?}");
+    }
+
+    #[test]
+    fn the_place_of_the_clients_random_is_verified() {
+        // lea rcx, [rdi+0x160], as in OpenSSL 3.0; and another distance; and another register.
+        assert!(gives_client_random(&[0x90, 0x48, 0x8d, 0x8f, 0x60, 0x01, 0, 0]));
+        assert!(!gives_client_random(&[0x90, 0x48, 0x8d, 0x8f, 0x64, 0x01, 0, 0]));
+        assert!(!gives_client_random(&[0x90, 0x48, 0x8d, 0x8e, 0x60, 0x01, 0, 0]));
     }
 
     #[test]

@@ -232,6 +232,11 @@ pub trait Dissector: Send + std::fmt::Debug {
     /// Too much waits in `direction`: the next input of it may not be answered with [`Progress::Wait`].
     fn unblock(&mut self, _direction: Direction) {}
 
+    /// Bytes of messages that it keeps, roughly; asked now and then. What stays below a few KiB does not count.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// What a TLS handshake said, and whether nothing can be added to it. Only TLS itself has it.
     fn handshake(&self) -> Option<(&TlsHandshake, bool)> {
         None

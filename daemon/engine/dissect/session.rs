@@ -184,6 +184,15 @@ impl Session {
         self.lanes.iter().map(|lane| lane.data.len() - lane.start).sum()
     }
 
+    /// Bytes of memory held here and by the dissector, roughly.
+    pub fn held(&self) -> usize {
+        let dissector = match &self.stage {
+            Stage::Active(dissector) => dissector.held(),
+            Stage::Detect | Stage::Done => 0,
+        };
+        self.lanes.iter().map(Lane::cost).sum::<usize>() + dissector
+    }
+
     /// When [`expire`](Self::expire) has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         match &self.stage {

@@ -211,6 +211,13 @@ pub struct CaptureInfo {
 }
 
 impl Entry {
+    /// Bytes of memory that it holds, for bounds: exact for texts and bodies, an estimate for the rest.
+    pub fn weight(&self) -> usize {
+        // What it has beyond its messages.
+        const OVERHEAD: usize = 1024;
+        OVERHEAD + self.request.weight() + self.response.weight()
+    }
+
     /// Whether the call is still under way: the entry comes again, under the same id, when it is over.
     pub fn is_open(&self) -> bool {
         self.events.contains(&EntryEvent::Open)

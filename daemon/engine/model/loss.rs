@@ -74,6 +74,7 @@ drop_reasons! {
     TlsHole, "tls_hole", Pipeline, "bytes of TLS plaintext that never arrived in a captured piece";
     DissectorBusy, "dissector_limit", Pipeline, "messages given up because a dissector's limit was reached";
     Paused, "dissection_paused", Pipeline, "packets counted but not dissected because dissection is paused";
+    MemoryLimit, "memory_limit", Pipeline, "connections given up because delayed dissection held too much memory";
     EntryQueueFull, "entry_queue_full", Pipeline, "entries dropped because the entry thread was busy";
     StoreQueueFull, "store_queue_full", Store, "entries not stored because the store was busy";
     StoreFailed, "store_failed", Store, "entries not stored because the disk refused";

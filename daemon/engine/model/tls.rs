@@ -188,7 +188,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    if text.len() % 2 != 0 || text.len() > 2 * TlsSecret::MAX_BYTES {
+    if !text.len().is_multiple_of(2) || text.len() > 2 * TlsSecret::MAX_BYTES {
         return None;
     }
     text.chunks_exact(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?)).collect()

@@ -30,6 +30,24 @@ pub enum Value {
 }
 
 impl Value {
+    /// Bytes of memory that it holds: exact for texts and bytes, and a size per value. Values are a few levels
+    /// deep and built by dissectors, so an explicit stack stays tiny.
+    pub fn weight(&self) -> usize {
+        let mut total = 0;
+        let mut stack = vec![self];
+        while let Some(value) = stack.pop() {
+            total += std::mem::size_of::<Self>();
+            match value {
+                Self::Str(text) => total += text.len(),
+                Self::Bytes(bytes) => total += bytes.len(),
+                Self::List(items) => stack.extend(items),
+                Self::Map(map) => stack.extend(map.iter().map(|(_, value)| value)),
+                Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) => {}
+            }
+        }
+        total
+    }
+
     /// The value under `key`, when this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {

@@ -126,6 +126,21 @@ impl Connection {
         }
     }
 
+    /// Bytes of memory that it holds, roughly.
+    pub(super) fn held(&self) -> usize {
+        // What tables, deadlines and small messages take beside the structs.
+        const OVERHEAD: usize = 512;
+        let of = |dissection: &Dissection| match dissection {
+            Dissection::Active(session) => size_of::<Session>() + session.held(),
+            Dissection::Waiting | Dissection::Off => 0,
+        };
+        let tcp = self.tcp.as_ref().map_or(0, |tcp| {
+            let plaintext = tcp.plaintext.as_ref().map_or(0, |plaintext| plaintext.held());
+            size_of::<Tcp>() + tcp.reassembler.buffered() + of(&tcp.dissection) + plaintext
+        });
+        OVERHEAD + size_of::<Self>() + tcp + of(&self.datagrams)
+    }
+
     /// The index of a call's entry: a new one, unless the call was shown before.
     pub(super) fn index_of(&mut self, stage: Stage) -> u64 {
         if let Stage::Ended(call) = stage

@@ -157,6 +157,26 @@ impl Shard {
         }
     }
 
+    /// Keeps `limits.max_held`: while all connections together hold more, those that hold the most are given up.
+    /// Returns what they hold then, in bytes. Walks the whole table: for now and then, not for every packet.
+    pub fn keep_bound(&mut self, now: Timestamp, sink: &mut dyn Sink) -> usize {
+        let mut held: Vec<(usize, u32)> =
+            self.connections.iter().map(|(slot, connection)| (connection.held(), slot)).collect();
+        let mut total: usize = held.iter().map(|(bytes, _)| bytes).sum();
+        if total <= self.limits.max_held {
+            return total;
+        }
+        // A quarter below, so that it is not walked for each connection again.
+        let aim = self.limits.max_held / 4 * 3;
+        held.sort_unstable();
+        while let Some((bytes, slot)) = held.pop().filter(|_| total > aim) {
+            self.remove(slot, End::Expired, now, sink);
+            sink.loss(DropReason::MemoryLimit, 1);
+            total -= bytes;
+        }
+        total
+    }
+
     /// Capture ends: everything unfinished is emitted, and the shard is empty.
     pub fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         while let Some(slot) = self.connections.oldest() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redb::StorageBackend;
 
-use super::super::database::{META, META_SCHEMA, Opener};
+use super::super::database::Opener;
 use super::*;
 
 #[test]
@@ -16,20 +16,6 @@ fn a_second_process_is_refused() {
     let _first = Store::open(directory.path(), StoreConfig::default()).unwrap();
     let second = Store::open(directory.path(), StoreConfig::default());
     assert!(matches!(second, Err(StoreError::Locked { .. })), "{second:?}");
-}
-
-#[test]
-fn a_newer_schema_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(Store::open(directory.path(), StoreConfig::default()).unwrap());
-    let path = directory.path().join("remora.redb");
-    let database = redb::Database::open(&path).unwrap();
-    let txn = database.begin_write().unwrap();
-    txn.open_table(META).unwrap().insert(META_SCHEMA, 3).unwrap();
-    txn.commit().unwrap();
-    drop(database);
-    let error = Store::open(directory.path(), StoreConfig::default()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 3, supported: 2, .. }), "{error}");
 }
 
 #[test]

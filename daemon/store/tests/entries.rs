@@ -151,7 +151,7 @@ fn ids_that_are_unknown_or_no_ids_name_nothing() {
 #[test]
 fn the_oldest_entries_go_when_the_size_limit_is_reached() {
     let directory = tempfile::tempdir().unwrap();
-    let config = StoreConfig { max_bytes: StoreConfig::MIN_BYTES, max_age: None };
+    let config = StoreConfig { max_bytes: StoreConfig::MIN_BYTES, ..StoreConfig::default() };
     let store = Store::open(directory.path(), config).unwrap();
     let mut writer = store.writer(metrics()).unwrap();
     let mut largest = 0;
@@ -202,7 +202,7 @@ fn an_entry_out_of_order_is_counted_and_not_stored() {
 #[test]
 fn blocks_of_very_different_sizes_stay_within_the_disk_limit() {
     let directory = tempfile::tempdir().unwrap();
-    let config = StoreConfig { max_bytes: 2 * StoreConfig::MIN_BYTES, max_age: None };
+    let config = StoreConfig { max_bytes: 2 * StoreConfig::MIN_BYTES, ..StoreConfig::default() };
     let store = Store::open(directory.path(), config.clone()).unwrap();
     let mut writer = store.writer(metrics()).unwrap();
     let (mut dice, mut next) = (12_345_u64, 1);

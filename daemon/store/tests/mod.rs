@@ -6,6 +6,7 @@ mod entries;
 mod kill;
 mod search;
 mod tokens;
+mod versions;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -48,6 +48,11 @@ pub(in crate::dissect) struct Message {
 }
 
 impl Message {
+    /// Bytes of memory that it holds, roughly: a head takes about twice its length on the wire.
+    pub(in crate::dissect) fn weight(&self) -> usize {
+        size_of::<Self>() + 2 * self.head_size as usize + self.body.capacity()
+    }
+
     /// Adds a line of the head: cookies and content codings are read from it too.
     pub(in crate::dissect) fn add_line(&mut self, name: &str, value: &str, limits: &Limits) {
         let answer = self.status != 0;

@@ -538,6 +538,11 @@ impl Http1 {
 }
 
 impl Dissector for Http1 {
+    fn held(&self) -> usize {
+        let under_way = [&self.answering, &self.finishing].into_iter().flatten();
+        under_way.map(Exchange::weight).sum::<usize>() + self.matcher.weight()
+    }
+
     fn feed(
         &mut self,
         direction: Direction,

@@ -54,6 +54,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// Bytes of memory that it holds, roughly.
+    pub(super) fn weight(&self) -> usize {
+        [&self.request, &self.response].into_iter().flatten().map(|message| message.weight()).sum()
+    }
+
     fn orphan(why: &'static str) -> Self {
         Self {
             id: 0,
@@ -118,6 +123,11 @@ impl Matcher {
     /// A matcher; `from_start`: the first request of the connection will be seen.
     pub(super) fn new(from_start: bool) -> Self {
         Self { initial: !from_start, sure: (!from_start).then_some(0), ..Self::default() }
+    }
+
+    /// Bytes of memory that waiting requests hold, roughly.
+    pub(super) fn weight(&self) -> usize {
+        self.slots.iter().map(Exchange::weight).sum()
     }
 
     /// Adds a request whose head is complete. Answers its id; what had to be given up is in `shown`.

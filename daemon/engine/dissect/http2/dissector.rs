@@ -236,6 +236,10 @@ impl Http2 {
 }
 
 impl Dissector for Http2 {
+    fn held(&self) -> usize {
+        self.streams.held()
+    }
+
     fn feed(
         &mut self,
         direction: Direction,

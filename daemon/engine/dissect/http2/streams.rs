@@ -67,6 +67,11 @@ impl Streams {
         }
     }
 
+    /// Bytes of memory that streams and tunnels hold, roughly.
+    pub(super) fn held(&self) -> usize {
+        self.kept + self.open.len() * size_of::<Stream>() + self.tunnels.held()
+    }
+
     /// Stream 1 of a connection that an HTTP/1 request turned into this one.
     pub(super) fn begin_upgraded(&mut self, upgrade: Upgrade) {
         let mut stream = Stream::new(1, upgrade.timing.request_start, [0, 0]);

@@ -35,6 +35,11 @@ pub(super) fn token(protocol: &str) -> Option<&'static str> {
 }
 
 impl Tunnels {
+    /// Bytes of memory that they hold, roughly.
+    pub(super) fn held(&self) -> usize {
+        self.open.values().map(|tunnel| tunnel.session.held()).sum()
+    }
+
     /// Whether a stream is a tunnel.
     pub(super) fn has(&self, id: u32) -> bool {
         self.open.contains_key(&id)

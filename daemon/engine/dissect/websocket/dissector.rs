@@ -37,6 +37,10 @@ impl WebSocket {
 }
 
 impl Dissector for WebSocket {
+    fn held(&self) -> usize {
+        self.lanes.iter().map(Lane::held).sum()
+    }
+
     fn feed(
         &mut self,
         direction: Direction,

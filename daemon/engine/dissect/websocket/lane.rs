@@ -71,6 +71,14 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Bytes of memory that it holds, roughly.
+    pub(super) fn held(&self) -> usize {
+        // The window of 32 KiB and the tables of a decoder.
+        const INFLATER: usize = 48 << 10;
+        let messages = self.message.iter().chain(&self.control).map(Message::weight).sum::<usize>();
+        messages + if self.inflater.is_some() { INFLATER } else { 0 }
+    }
+
     /// A lane that begins with the first frame, or somewhere.
     pub(super) fn new(direction: Direction, from_start: bool) -> Self {
         Self {

@@ -45,6 +45,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Bytes of memory that its content holds.
+    pub(super) fn weight(&self) -> usize {
+        self.payload.capacity() + self.decoded.as_ref().map_or(0, |decoded| decoded.bytes.capacity())
+    }
+
     /// A message that begins with a frame.
     pub(super) fn new(opcode: Opcode, compressed: bool, masked: bool, start: Timestamp) -> Self {
         Self {

@@ -64,6 +64,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Bytes that lie behind a hole.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Whether positions are counted from the first byte.
     pub(super) fn is_from_start(&self) -> bool {
         self.origin == Some(Origin::Start)

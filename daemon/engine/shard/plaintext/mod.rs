@@ -62,6 +62,12 @@ pub(super) struct Plaintext {
 }
 
 impl Plaintext {
+    /// Bytes of memory that it holds, roughly.
+    pub(super) fn held(&self) -> usize {
+        let waiting: usize = self.lanes.iter().map(Lane::waiting).sum();
+        waiting + self.session.as_ref().map_or(0, |session| session.held())
+    }
+
     /// Takes a piece of plaintext from one end.
     pub(super) fn data(
         &mut self,

@@ -1,0 +1,137 @@
+//! Issue 4, point 3: delayed dissection goes on after a crash, keeps its limits, and shows the gaps that live had.
+
+use serde_json::Value;
+
+use crate::snapshots::{assert_equal, create, dissect, entries, without_places};
+use crate::support::{Daemon, Nginx, Options, curl, until};
+
+/// The entries of a dissection, without what says where they stand, as they were made.
+fn all_of(daemon: &Daemon, database: &str) -> Vec<Value> {
+    let text = daemon.get(&format!("/api/v1/export?format=jsonl&snapshot={database}")).text();
+    text.lines().map(|line| without_places(&serde_json::from_str(line).expect("JSON"))).collect()
+}
+
+#[test]
+fn root_a_dissection_goes_on_after_kill_9_and_equals_one_without_a_break() {
+    let state = tempfile::tempdir().expect("state");
+    let start = |percent: u32| {
+        let config = format!("dissection.delayed-cpu = {percent}\ndissection.delayed-nice = 15");
+        Daemon::start_with(Options { state: Some(state.path().to_path_buf()), config })
+    };
+    let file = state.path().join("conversations.pcap");
+    std::fs::write(&file, crate::support::conversations(6_000, 2_000)).expect("file");
+    let daemon = start(100);
+    let output = daemon.remora(&["snapshot", "import", "one", file.to_str().expect("path")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(daemon.post("/api/v1/snapshots/one/dissections", r#"{"name":"whole"}"#).status, 202);
+    let shown =
+        |daemon: &Daemon, name: &str| daemon.data(&format!("/api/v1/snapshots/one/dissections/{name}"));
+    until("the one without a break", || (shown(&daemon, "whole")["state"] == "completed").then_some(()));
+    let whole = all_of(&daemon, "one/whole");
+    assert!(whole.len() > 6_000, "{}", whole.len());
+    assert!(daemon.stop().success());
+
+    let mut daemon = start(4);
+    assert_eq!(daemon.post("/api/v1/snapshots/one/dissections", r#"{"name":"cut"}"#).status, 202);
+    // Entries that a kill left there, how often that were more than before, and how many are waited for.
+    let (mut kept, mut times, mut wanted) = (0, 0, 0);
+    while times < 2 {
+        wanted += 500;
+        until("some entries more", || {
+            let now = shown(&daemon, "cut");
+            assert_ne!(now["state"], "completed", "it must be interrupted to prove anything: {now}");
+            (now["state"] == "running" && now["entries"].as_u64() > Some(wanted)).then_some(())
+        });
+        daemon.kill();
+        daemon = start(4);
+        let now = until("it to go on", || Some(shown(&daemon, "cut")).filter(|now| now["maxHeldBytes"] != 0));
+        let resumed = now["resumedEntries"].as_u64().expect("resumedEntries");
+        assert!(resumed >= kept, "{resumed} after {kept}");
+        let found = all_of(&daemon, "one/cut");
+        assert_same_start(&found, &whole);
+        assert!(found.len() as u64 >= resumed, "what was committed is there at once");
+        // None more, if the kill came before the next commit.
+        times += u32::from(resumed > kept);
+        kept = resumed;
+    }
+    daemon.kill();
+    let daemon = start(100);
+    let ended = until("the end", || Some(shown(&daemon, "cut")).filter(|now| now["state"] == "completed"));
+    assert!(ended["resumedEntries"].as_u64() >= Some(kept), "{ended}");
+    assert!(ended["heldBytes"].as_u64() > Some(0), "{ended}");
+    let found = all_of(&daemon, "one/cut");
+    assert_same_start(&found, &whole);
+    assert_eq!(found.len(), whole.len());
+    // Tests may run nicely themselves.
+    let own = nice_of(std::process::id(), "");
+    assert_eq!(nice_of(daemon.pid(), "dissect-1"), own.max(15), "its own priority");
+    assert_eq!(nice_of(daemon.pid(), "recorder"), own, "and nobody else's");
+}
+
+/// What is there is there as it was without a break: equal in all fields and in the same order.
+fn assert_same_start(found: &[Value], whole: &[Value]) {
+    assert!(found.len() <= whole.len());
+    for (at, (found, whole)) in found.iter().zip(whole).enumerate() {
+        assert_eq!(found, whole, "entry {at}");
+    }
+}
+
+/// The nice value of a process's thread with a name; the first one's without.
+fn nice_of(pid: u32, thread: &str) -> i64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    let stat = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .find(|stat| thread.is_empty() || stat.contains(&format!("({thread})")))
+        .expect(thread);
+    let behind_name = stat.rsplit_once(')').expect("stat").1;
+    behind_name.split_whitespace().nth(16).and_then(|nice| nice.parse().ok()).expect("nice")
+}
+
+#[test]
+fn root_lost_packets_leave_the_same_gaps_live_and_later() {
+    let nginx = Nginx::start("");
+    let large: String = (0..40_000_000_u32).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    std::fs::write(nginx.dir.path().join("html/large.txt"), large).expect("large file");
+    let daemon = Daemon::start_with(Options {
+        config: "capture.ring-size = \"1MiB\"\nstream.shard-queue = \"256MiB\"".to_owned(),
+        ..Options::default()
+    });
+    let url = |path: &str| nginx.url(path);
+    curl(&[&url("/before"), "-o", "/dev/null"]);
+    let download = {
+        let url = url("/large.txt");
+        std::thread::spawn(move || {
+            curl(&["--limit-rate", "20M", &url, &url, "-o", "/dev/null", "-o", "/dev/null"])
+        })
+    };
+    let signal = |signal| {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.pid()).expect("pid"));
+        nix::sys::signal::kill(pid, signal).expect("signal");
+    };
+    until("the loss", || {
+        // Nobody reads the ring for a while; the download goes on behind that.
+        signal(nix::sys::signal::Signal::SIGSTOP);
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        signal(nix::sys::signal::Signal::SIGCONT);
+        (daemon.dropped("ring_full") > 0).then_some(())
+    });
+    download.join().expect("download");
+    curl(&[&url("/after"), "-o", "/dev/null"]);
+    let live = until("the live entries", || {
+        let found = entries(&daemon, nginx.port, "");
+        found.iter().any(|entry| entry["request"]["path"] == "/after").then_some(found)
+    });
+    assert_eq!(daemon.dropped("shard_queue_full") + daemon.dropped("raw_queue_full"), 0);
+    let has_gap = |entry: &Value| entry["events"].to_string().contains("gap_in");
+    assert!(live.iter().any(has_gap), "{:?}", live.iter().map(|entry| &entry["events"]).collect::<Vec<_>>());
+    create(&daemon, "incident");
+    dissect(&daemon, "incident");
+    let later = until("all of it", || Some(entries(&daemon, nginx.port, "incident")));
+    assert_equal(&live, &later);
+    let shown = daemon.data("/api/v1/snapshots/incident/dissections/dissection-1");
+    let lost = daemon.dropped("ring_full");
+    let said = shown["errors"].as_array().expect("errors").iter().filter_map(Value::as_str);
+    let said: Vec<&str> = said.filter(|error| error.starts_with("ring_full:")).collect();
+    assert_eq!(said.len(), 1, "{shown}");
+    assert!(said[0].starts_with(&format!("ring_full: {lost} ")), "{} and not {lost}", said[0]);
+}
