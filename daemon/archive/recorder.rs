@@ -362,12 +362,9 @@ impl Worker {
                 _ => self.write(&record, now),
             },
             Input::Seal(reply) => {
-<<<<<<< HEAD
                 self.write_held(now);
-=======
                 let enabled = self.shared.enabled.load(Ordering::Relaxed);
                 self.attempt(now, |log| log.note_losses(now, enabled));
->>>>>>> main
                 self.attempt(now, |log| log.seal(now));
                 self.publish();
                 let failure = self.shared.view().failure.clone();

@@ -11,11 +11,8 @@ mod dissections;
 mod dissector;
 mod export;
 mod import;
-<<<<<<< HEAD
-mod keys;
-=======
 mod job;
->>>>>>> main
+mod keys;
 mod library;
 mod look_back;
 mod made;
