@@ -1,9 +1,10 @@
 //! TLS in clear text: finds the libraries in processes (`discovery`, `process_maps`), reads them
-//! (`binary`, `golang`, `rustls`, `signatures`, `frames`), decides where probes go (`recipe`, `placement`,
-//! `keylog`), attaches (`attachments`) and keeps what came of it (`census`).
+//! (`binary`, `golang`, `rustls`, `signatures`,
+//! `boringssl`, `frames`), decides where probes go (`recipe`, `placement`),
+//! attaches (`attachments`) and keeps what came of it (`census`).
 //!
 //! Invariant: whatever fails here fails for a file or a process, is counted and has a reason; it never
-//! harms the process.
+//! harms the process. Key material is only looked for (`keylog`) where the configuration asks for it.
 
 mod attachments;
 mod binary;
