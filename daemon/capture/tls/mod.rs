@@ -8,6 +8,7 @@
 
 mod attachments;
 mod binary;
+mod boringssl;
 mod census;
 mod discovery;
 mod frames;
