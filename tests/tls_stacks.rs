@@ -39,6 +39,13 @@ enum Asker {
     Tool(fn(u16, u8, &str) -> String),
 }
 
+impl Stack {
+    /// Of the client, if it lives on, else of the server.
+    fn main_library(&self) -> &'static str {
+        self.library.split(" or ").next().unwrap_or(self.library)
+    }
+}
+
 const STACKS: &[Stack] = &[
     Stack {
         name: "curl and nginx (OpenSSL, shared)",
@@ -102,6 +109,10 @@ const STACKS: &[Stack] = &[
     },
     c("OpenSSL in a stripped executable", |keys| Program::c(keys, &[])),
     c("OpenSSL in a stripped executable, `-static-pie`", |keys| Program::c(keys, &["-static-pie"])),
+    boringssl("`curl_cffi` and `http.server` (BoringSSL in a library)", |keys| Program::cffi(keys, false)),
+    boringssl("`curl_cffi` and `http.server` (BoringSSL in a stripped library)", |keys| {
+        Program::cffi(keys, true)
+    }),
     rustls("rustls on blocking sockets", |_| Program::rustls("threads")),
     rustls("rustls with tokio", |_| Program::rustls("tasks")),
     Stack {
@@ -139,6 +150,25 @@ const fn c(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
         status: 203,
         library: "openssl",
         names: ("cpeer", "cpeer"),
+    }
+}
+
+const fn boringssl(name: &'static str, program: fn(&Keys) -> Program) -> Stack {
+    Stack {
+        name,
+        version: &[
+            "/usr/bin/python3",
+            "-c",
+            "import sys; sys.path[:0] = ['/var/cache/remora-test/curl_cffi']; \
+             from importlib.metadata import version; print(version('curl_cffi'))",
+        ],
+        start: |_| unreachable!("the program serves as well"),
+        asker: Asker::Told(program),
+        speaks: &[1],
+        status: 203,
+        // Whichever end is seen first names it.
+        library: "boringssl or openssl",
+        names: ("python3", "python3"),
     }
 }
 
@@ -308,6 +338,15 @@ pub(crate) fn attached(daemon: &Daemon, pid: u32) -> Value {
     })
 }
 
+/// What the doctor says of a library in a process, once it is attached to.
+fn attached_to(daemon: &Daemon, pid: u32, library: &str) -> Value {
+    until(&format!("probes in {library} of {pid}"), || {
+        let process = attached(daemon, pid);
+        let mut used = process["libraries"].as_array()?.iter();
+        used.find(|used| used["attached"] == true && used["library"] == library).cloned()
+    })
+}
+
 /// Waits until every process that lived at the daemon's start has been looked at.
 pub(crate) fn settled(daemon: &Daemon) {
     until("the discovery", || (daemon.data("/api/v1/doctor/tls")["settled"] == true).then_some(()));
@@ -333,7 +372,7 @@ impl Bench {
         attached(daemon, server.pid());
         let client = program.map(|program| program.ask(keys, server.port));
         if let Some(client) = &client {
-            attached(daemon, client.pid());
+            attached_to(daemon, client.pid(), stack.main_library());
         }
         Self { stack, server, client }
     }
@@ -359,7 +398,8 @@ impl Bench {
         assert_eq!(entry["protocol"]["abbr"], protocol, "{path}");
         assert_eq!(entry["tls"], true, "{path}");
         assert_eq!(entry["capture"]["source"], "ebpf_tls", "{path}");
-        assert_eq!(entry["tlsInfo"]["library"], stack.library, "{path}");
+        let mut libraries = stack.library.split(" or ");
+        assert!(libraries.any(|library| entry["tlsInfo"]["library"] == library), "{path}");
         assert_eq!(entry["events"], Value::Array(Vec::new()), "{path}");
         let names = (&entry["src"]["processName"], &entry["dst"]["processName"]);
         assert_eq!(names, (&stack.names.0.into(), &stack.names.1.into()), "{path}");
@@ -419,10 +459,9 @@ fn check_before(daemon: &Daemon, stack: &'static Stack) {
             );
         }
     }
-    let process = attached(daemon, bench.server.pid());
-    let used =
-        process["libraries"].as_array().and_then(|used| used.iter().find(|used| used["attached"] == true));
-    let found_by = used.and_then(|used| used["foundBy"].as_str()).expect("how it was found").to_owned();
+    let end = bench.client.as_ref().map_or(bench.server.pid(), Client::pid);
+    let used = attached_to(daemon, end, stack.main_library());
+    let found_by = used["foundBy"].as_str().expect("how it was found").to_owned();
     compare(&row(stack, &found_by, &witnesses));
 }
 
@@ -517,6 +556,16 @@ fn root_openssl_in_a_stripped_executable_is_covered() {
 #[test]
 fn root_openssl_in_a_stripped_static_executable_is_covered() {
     check("OpenSSL in a stripped executable, `-static-pie`");
+}
+
+#[test]
+fn root_boringssl_in_a_library_is_covered() {
+    check("`curl_cffi` and `http.server` (BoringSSL in a library)");
+}
+
+#[test]
+fn root_boringssl_in_a_stripped_library_is_covered() {
+    check("`curl_cffi` and `http.server` (BoringSSL in a stripped library)");
 }
 
 #[test]

@@ -80,6 +80,11 @@ fn root_a_thousand_open_connections_of_asyncio_never_mix() {
     a_thousand_at_once(|_| Program::asyncio());
 }
 
+#[test]
+fn root_a_thousand_open_connections_of_rustls_with_tokio_never_mix() {
+    a_thousand_at_once(|_| Program::rustls("tasks"));
+}
+
 /// A connection that had a call before the daemon started shows the calls after it.
 fn older_than_the_daemon(program: impl Fn(&Keys) -> Program, library: &str) {
     let keys = Keys::new();
@@ -127,6 +132,16 @@ fn root_a_connection_of_asyncio_that_is_older_than_the_daemon_is_read() {
 #[test]
 fn root_a_connection_of_go_that_is_older_than_the_daemon_is_read() {
     older_than_the_daemon(|keys| Program::go(keys, &[]), "go");
+}
+
+#[test]
+fn root_a_connection_of_rustls_with_tokio_that_is_older_than_the_daemon_is_read() {
+    older_than_the_daemon(|_| Program::rustls("tasks"), "rustls");
+}
+
+#[test]
+fn root_a_connection_of_rustls_with_blocking_sockets_that_is_older_than_the_daemon_is_read() {
+    older_than_the_daemon(|_| Program::rustls("threads"), "rustls");
 }
 
 /// Makes a mount namespace in which the library is only at a place of its own.

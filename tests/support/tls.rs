@@ -30,6 +30,9 @@ impl Keys {
     }
 }
 
+/// Where `scripts/setup test` installs it.
+pub(crate) const CURL_CFFI: &str = "/var/cache/remora-test/curl_cffi";
+
 /// A program of `tests/tls_peers`: `serve` prints a port and serves, `ask PORT` takes lines.
 #[derive(Clone)]
 pub(crate) struct Program {
@@ -88,6 +91,19 @@ impl Program {
         let built = command.args(["-l:libssl.a", "-l:libcrypto.a"]).output().expect("run gcc");
         assert!(built.status.success(), "gcc {flags:?}: {}", String::from_utf8_lossy(&built.stderr));
         Self::of(&[&binary])
+    }
+
+    /// `curl_cffi` with BoringSSL in its library, which may be stripped, asking `http.server`.
+    pub(crate) fn cffi(keys: &Keys, is_stripped: bool) -> Self {
+        let mut folder = CURL_CFFI.to_owned();
+        if is_stripped {
+            let copied = Command::new("cp").args(["-r", CURL_CFFI, &keys.text("cffi")]).status();
+            assert!(copied.expect("run cp").success(), "{CURL_CFFI}: is scripts/setup test done?");
+            folder = keys.text("cffi");
+            let library = format!("{folder}/curl_cffi/_wrapper.abi3.so");
+            assert!(Command::new("strip").arg(library).status().expect("run strip").success(), "strip");
+        }
+        Self::of(&["/usr/bin/python3", &Self::source("cffi.py"), &folder])
     }
 
     /// With rustls: `threads` on blocking sockets, `tasks` with tokio. Built once for all tests.

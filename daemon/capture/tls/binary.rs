@@ -202,12 +202,17 @@ impl Binary {
         };
         let mut places = HashMap::new();
         self.scan(names, OVERLAP_BYTES, |at, block| {
+            let mut next = 0;
             for hit in memchr::memmem::find_iter(block, key.as_bytes()) {
+                if hit < next {
+                    continue;
+                }
                 // Names that a block cuts are whole in the one before or after, but for very long ones.
-                let start = memchr::memrchr(0, &block[..hit]).map_or(0, |end| end + 1);
-                let Some(len) = memchr::memchr(0, &block[start..]) else { continue };
+                let start = memchr::memrchr(0, &block[next..hit]).map_or(next, |end| next + end + 1);
+                let Some(len) = memchr::memchr(0, &block[start..]) else { break };
                 let name = std::str::from_utf8(&block[start..start + len]).ok().and_then(&which);
                 places.extend(name.map(|name| (at + start as u64, name)));
+                next = start + len + 1;
             }
         })?;
         if places.is_empty() {

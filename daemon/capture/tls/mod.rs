@@ -1,5 +1,6 @@
 //! TLS in clear text: finds the libraries in processes (`discovery`, `process_maps`), reads them
-//! (`binary`, `golang`, `rustls`, `signatures`, `frames`), decides where probes go (`recipe`, `placement`),
+//! (`binary`, `golang`, `rustls`, `signatures`,
+//! `boringssl`, `frames`), decides where probes go (`recipe`, `placement`),
 //! attaches (`attachments`) and keeps what came of it (`census`).
 //!
 //! Invariant: whatever fails here fails for a file or a process, is counted and has a reason; it never
@@ -7,6 +8,7 @@
 
 mod attachments;
 mod binary;
+mod boringssl;
 mod census;
 mod discovery;
 mod frames;

@@ -1,6 +1,7 @@
 //! Which programs go on which instructions of a file that has TLS in it.
 
 use super::binary::{Binary, BinaryError, Function};
+use super::boringssl;
 use super::golang::{self, GoProgram, GoTls};
 use super::placement::{self, Convention, Exit, Placement};
 use super::rustls::{self, Rustls};
@@ -122,7 +123,7 @@ const STRIPPED: &str = "it is inside this file without symbols; run a build that
 
 /// The more telling first.
 const TRACES: [Trace; 7] = [
-    Trace { text: "ssl/ssl_lib.cc", library: Some(TlsLibrary::BoringSsl), why: STRIPPED },
+    Trace { text: boringssl::SOURCE, library: Some(TlsLibrary::BoringSsl), why: STRIPPED },
     Trace { text: signatures::SOURCE, library: Some(TlsLibrary::OpenSsl), why: STRIPPED },
     Trace { text: "rustls-0.", library: Some(TlsLibrary::Rustls), why: RUSTLS },
     Trace { text: "rustls/src/conn", library: Some(TlsLibrary::Rustls), why: RUSTLS },
@@ -170,6 +171,10 @@ fn traces(binary: &Binary, path: &str) -> Result<Verdict, BinaryError> {
         Some(Trace { library: Some(TlsLibrary::OpenSsl), why, .. }) => match signatures::find(binary)? {
             Ok(found) => openssl_by_signatures(binary, &found, path),
             Err(missed) => Verdict::Unsupported(TlsLibrary::OpenSsl, format!("{missed}: {why}")),
+        },
+        Some(Trace { library: Some(TlsLibrary::BoringSsl), why, .. }) => match boringssl::find(binary)? {
+            Ok(found) => boringssl_by_signatures(binary, &found),
+            Err(missed) => Verdict::Unsupported(TlsLibrary::BoringSsl, format!("{missed}: {why}")),
         },
         Some(Trace { library: Some(TlsLibrary::Rustls), why, .. }) => match rustls::find(binary)? {
             Some(Ok(found)) => rustls_recipe(binary, &found),
@@ -345,6 +350,16 @@ fn rustls_recipe(binary: &Binary, found: &Rustls) -> Verdict {
     }
     builder.recipe.functions.sort();
     builder.recipe.functions.dedup();
+    builder.verdict()
+}
+
+fn boringssl_by_signatures(binary: &Binary, found: &[Function]) -> Verdict {
+    let mut builder = Builder::new(binary, TlsLibrary::BoringSsl, String::new(), "signatures");
+    for call in &OPENSSL {
+        if let Some(function) = found.iter().find(|function| function.name == call.name) {
+            builder.add(function, call, Convention::C);
+        }
+    }
     builder.verdict()
 }
 

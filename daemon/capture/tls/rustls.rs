@@ -5,6 +5,8 @@
 //! plaintext passes, and a session is known by the box of its encrypter, which stays where it is. Where
 //! that box is tells the code that drops a `CommonState`.
 
+use std::collections::BTreeSet;
+
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use super::binary::{Binary, BinaryError, Function};
@@ -39,6 +41,8 @@ const OLD_DROPS: [(&str, &str); 2] = [
 const NEW_DROPS: [(&str, &str); 2] =
     [("12common_state11CommonStateE", DROPPED), ("6vecbuf14ChunkVecBufferE", DROPPED_BUFFER)];
 
+/// Most functions of it; a large program has some hundred copies of those that drop.
+const MAX_FUNCTIONS: usize = 1024;
 /// Largest distance that an attach cookie has room for.
 const MAX_OFFSET: u64 = 0xffff;
 
@@ -57,13 +61,17 @@ pub(super) fn find(binary: &Binary) -> Result<Option<Result<Rustls, String>>, Bi
     if !has(DROPPED) && !has(WRITE) && !has(WRITE_SLICE) {
         return Ok(None);
     }
+    if found.len() > MAX_FUNCTIONS {
+        return Ok(Some(Err("too much of it looks like rustls".to_owned())));
+    }
     Ok(Some(choose(binary, found)))
 }
 
 fn choose(binary: &Binary, found: Vec<Function>) -> Result<Rustls, String> {
     let of_name = |name: &'static str| found.iter().filter(move |function| function.name == name);
+    let buffers: BTreeSet<u64> = of_name(DROPPED_BUFFER).map(|function| function.address).collect();
     // There are copies of the code, which compilers cut into parts differently.
-    let layouts: Vec<_> = of_name(DROPPED).map(|function| layout_in(binary, function, &found)).collect();
+    let layouts: Vec<_> = of_name(DROPPED).map(|function| layout_in(binary, function, &buffers)).collect();
     let encrypter = agreed(layouts.iter().filter_map(|(encrypter, _)| *encrypter));
     let encrypter =
         encrypter.ok_or("where its connections have their keys is not known; build with optimisation")?;
@@ -129,13 +137,11 @@ fn decode(binary: &Binary, function: &Function) -> Vec<Instruction> {
 
 /// Where `CommonState` has its encrypter and the plaintext that it received. It drops its fields in the
 /// order of their declaration: the encrypter, a box, comes first, and of the buffers the one of plaintext.
-fn layout_in(binary: &Binary, drop: &Function, found: &[Function]) -> (Option<u64>, Option<u64>) {
+fn layout_in(binary: &Binary, drop: &Function, buffers: &BTreeSet<u64>) -> (Option<u64>, Option<u64>) {
     let code = decode(binary, drop);
-    let is_buffer = |address: u64| {
-        found.iter().any(|function| function.name == DROPPED_BUFFER && function.address == address)
-    };
     let plaintext = code.windows(2).find_map(|pair| {
-        let is_drop = pair[1].code() == Code::Call_rel32_64 && is_buffer(pair[1].near_branch_target());
+        let is_drop =
+            pair[1].code() == Code::Call_rel32_64 && buffers.contains(&pair[1].near_branch_target());
         let is_place = pair[0].mnemonic() == Mnemonic::Lea && pair[0].op0_register() == Register::RDI;
         (is_drop && is_place).then(|| pair[0].memory_displacement64())
     });
@@ -143,22 +149,27 @@ fn layout_in(binary: &Binary, drop: &Function, found: &[Function]) -> (Option<u6
 }
 
 /// The first box that is dropped of what the first argument points to: the loads of its pointer and of
-/// the table of functions behind that, whose first entry is then loaded.
+/// the table of functions behind that, whose first entry is then loaded; the pointer may come last.
 fn boxed(code: &[Instruction]) -> Option<u64> {
     let mut loads = code.iter().filter(|one| {
         one.mnemonic() == Mnemonic::Mov
             && one.op0_kind() == OpKind::Register
             && one.op1_kind() == OpKind::Memory
             && one.op0_register().is_gpr64()
+            && one.memory_index() == Register::None
     });
-    let (data, table, entry) = (loads.next()?, loads.next()?, loads.next()?);
+    let loads = [loads.next()?, loads.next()?, loads.next()?];
+    let (data, table, entry) = match loads {
+        [data, table, entry] if table.memory_base() == Register::RDI => (data, table, entry),
+        [table, entry, data] => (data, table, entry),
+    };
     let offset = data.memory_displacement64();
-    let is_box = data.memory_base() == Register::RDI
+    let is_data = data.memory_base() == Register::RDI || data.op0_register() == Register::RDI;
+    let is_box = is_data
         && table.memory_base() == Register::RDI
-        && table.memory_displacement64() == offset + 8
+        && table.memory_displacement64().checked_sub(8) == Some(offset)
         && entry.memory_base() == table.op0_register()
-        && entry.memory_displacement64() == 0
-        && [data, table, entry].iter().all(|load| load.memory_index() == Register::None);
+        && entry.memory_displacement64() == 0;
     (is_box && offset <= MAX_OFFSET).then_some(offset)
 }
 
@@ -219,6 +230,10 @@ mod tests {
         let code =
             [0x53, 0x48, 0x89, 0xfd, 0x4c, 0x8b, 0x7f, 0x10, 0x48, 0x8b, 0x5f, 0x18, 0x48, 0x8b, 0x03, 0xc3];
         assert_eq!(boxed(&decode(&code)), Some(0x10));
+        // mov rbx, rdi; mov r14, [rdi+0x18]; mov rax, [r14]; mov rdi, [rbx+0x10]; call rax
+        let small =
+            [0x48, 0x89, 0xfb, 0x4c, 0x8b, 0x77, 0x18, 0x49, 0x8b, 0x06, 0x48, 0x8b, 0x7b, 0x10, 0xff, 0xd0];
+        assert_eq!(boxed(&decode(&small)), Some(0x10));
         let mut other = code;
         other[11] = 0x20;
         assert_eq!((boxed(&decode(&other)), boxed(&decode(&code[..8]))), (None, None));

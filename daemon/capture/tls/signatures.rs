@@ -16,11 +16,13 @@ use super::binary::{Binary, BinaryError, Function};
 use super::frames;
 
 /// Most places that may refer to a text looked for; OpenSSL has some hundred.
-const MAX_REFERENCES: usize = 65_536;
+pub(super) const MAX_REFERENCES: usize = 65_536;
 /// Most functions that are decoded; `ssl_lib.c` has some hundred.
-const MAX_FUNCTIONS: usize = 4096;
+pub(super) const MAX_FUNCTIONS: usize = 4096;
+/// Longest path before the name of a source file.
+const MAX_FOLDERS_BYTES: usize = 256;
 /// Largest of them.
-const MAX_BYTES: u64 = 16 << 10;
+pub(super) const MAX_BYTES: u64 = 16 << 10;
 /// `ERR_LIB_SSL`.
 const LIBRARY: u64 = 20;
 
@@ -68,7 +70,8 @@ pub(super) struct Writer {
 
 /// Looks for OpenSSL; says why, if it is not found with certainty.
 pub(super) fn find(binary: &Binary) -> Result<Result<Signatures, String>, BinaryError> {
-    let texts = Texts::read(binary)?;
+    let names: Vec<_> = NAMED.iter().map(|named| named.name).collect();
+    let texts = Texts::read(binary, SOURCE, &names)?;
     if texts.sources.is_empty() {
         return Ok(Err("nothing says where it is".to_owned()));
     }
@@ -88,7 +91,7 @@ pub(super) fn find(binary: &Binary) -> Result<Result<Signatures, String>, Binary
 
 /// Where the texts are that functions refer to.
 #[derive(Debug, Default)]
-struct Texts {
+pub(super) struct Texts {
     names: BTreeMap<u64, &'static str>,
     /// Where `ssl_lib.c` begins, with and without folders before it.
     sources: BTreeSet<u64>,
@@ -97,46 +100,44 @@ struct Texts {
 }
 
 impl Texts {
-    fn read(binary: &Binary) -> Result<Self, BinaryError> {
+    /// Looks for the name of a source file, and for these names.
+    pub(super) fn read(binary: &Binary, source: &str, names: &[&'static str]) -> Result<Self, BinaryError> {
         let mut texts = Self { is_fixed: binary.is_fixed(), ..Self::default() };
         binary.scan_read_only(|address, block| {
-            for hit in memchr::memmem::find_iter(block, SOURCE.as_bytes()) {
-                if block.get(hit + SOURCE.len()) == Some(&0) {
-                    let start = memchr::memrchr(0, &block[..hit]).map_or(0, |end| end + 1);
+            if texts.is_crowded() {
+                return;
+            }
+            for hit in memchr::memmem::find_iter(block, source.as_bytes()) {
+                if block.get(hit + source.len()) == Some(&0) {
+                    let folders = &block[hit.saturating_sub(MAX_FOLDERS_BYTES)..hit];
+                    let start = memchr::memrchr(0, folders)
+                        .map_or(hit - folders.len(), |end| hit - folders.len() + end + 1);
                     texts.sources.extend((start..=hit).map(|at| address + at as u64));
                 }
             }
-            for named in &NAMED {
-                for hit in memchr::memmem::find_iter(block, named.name.as_bytes()) {
-                    if block.get(hit + named.name.len()) == Some(&0) {
-                        texts.names.insert(address + hit as u64, named.name);
+            for name in names {
+                for hit in memchr::memmem::find_iter(block, name.as_bytes()) {
+                    if block.get(hit + name.len()) == Some(&0) {
+                        texts.names.insert(address + hit as u64, *name);
                     }
                 }
             }
         })?;
+        if texts.is_crowded() {
+            texts.names.clear();
+            texts.sources.clear();
+        }
         Ok(texts)
     }
 
+    fn is_crowded(&self) -> bool {
+        self.names.len() + self.sources.len() > MAX_REFERENCES
+    }
+
     /// Where code may refer to one of the texts, sorted.
-    fn references(&self, binary: &Binary) -> Result<Vec<u64>, BinaryError> {
-        let targets: BTreeSet<u64> = self.names.keys().chain(&self.sources).copied().collect();
-        let (Some(first), Some(last)) = (targets.first(), targets.last()) else { return Ok(Vec::new()) };
-        let is_target = |address: u64| (*first..=*last).contains(&address) && targets.contains(&address);
-        let mut found = Vec::new();
-        binary.scan_code(|start, block| {
-            for (at, bytes) in block.windows(4).enumerate() {
-                // A distance from the end of the instruction, which it is the last part of, or an address.
-                let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                let address = start + at as u64;
-                let is_near = is_target(address.wrapping_add(4).wrapping_add_signed((word as i32).into()));
-                if (is_near || (self.is_fixed && is_target(word.into()))) && found.len() < MAX_REFERENCES {
-                    found.push(address);
-                }
-            }
-        })?;
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+    pub(super) fn references(&self, binary: &Binary) -> Result<Vec<u64>, BinaryError> {
+        let targets = self.names.keys().chain(&self.sources).copied().collect();
+        places_of(binary, &targets, self.is_fixed)
     }
 
     /// The address that an instruction puts into a register.
@@ -149,6 +150,31 @@ impl Texts {
             _ => None,
         }
     }
+}
+
+/// Where code may refer to one of the addresses, sorted; `is_fixed`: also as it stands.
+pub(super) fn places_of(
+    binary: &Binary,
+    targets: &BTreeSet<u64>,
+    is_fixed: bool,
+) -> Result<Vec<u64>, BinaryError> {
+    let (Some(first), Some(last)) = (targets.first(), targets.last()) else { return Ok(Vec::new()) };
+    let is_target = |address: u64| (*first..=*last).contains(&address) && targets.contains(&address);
+    let mut found = Vec::new();
+    binary.scan_code(|start, block| {
+        for (at, bytes) in block.windows(4).enumerate() {
+            // A distance from the end of the instruction, which it is the last part of, or an address.
+            let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            let address = start + at as u64;
+            let is_near = is_target(address.wrapping_add(4).wrapping_add_signed((word as i32).into()));
+            if (is_near || (is_fixed && is_target(word.into()))) && found.len() < MAX_REFERENCES {
+                found.push(address);
+            }
+        }
+    })?;
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 /// The number that an instruction puts into a register.
@@ -218,23 +244,37 @@ fn names_in(instructions: &[Instruction], texts: &Texts) -> BTreeSet<&'static st
     if names.is_empty() { numbered_in(instructions, texts) } else { names }
 }
 
-/// `ERR_put_error(library, function, reason, file, line)` of OpenSSL 1.1.1: what a call is given.
+/// OpenSSL 1.1.1: functions that raise errors here, by number.
 fn numbered_in(instructions: &[Instruction], texts: &Texts) -> BTreeSet<&'static str> {
-    let mut names = BTreeSet::new();
+    let errors = errors(instructions, texts, LIBRARY);
+    let named = |error: &Raised| NAMED.iter().find(|named| Some(named.number) == error.function);
+    errors.iter().filter_map(named).map(|named| named.name).collect()
+}
+
+/// An error that code raises.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raised {
+    function: Option<u64>,
+    pub(super) reason: u64,
+}
+
+/// What calls of `ERR_put_error(library, function, reason, file, line)` are given, for a library and the
+/// source file looked for.
+pub(super) fn errors(instructions: &[Instruction], texts: &Texts, library: u64) -> Vec<Raised> {
+    let mut errors = Vec::new();
     let mut given: BTreeMap<Register, u64> = BTreeMap::new();
     for one in instructions {
         match one.flow_control() {
-            FlowControl::Call => {
-                let is_error = given.get(&Register::RDI) == Some(&LIBRARY)
+            // Compilers let errors share their call.
+            FlowControl::Call | FlowControl::UnconditionalBranch => {
+                let is_error = given.get(&Register::RDI) == Some(&library)
                     && given.get(&Register::RCX).is_some_and(|file| texts.sources.contains(file));
-                let number = given.get(&Register::RSI).filter(|_| is_error);
-                names
-                    .extend(NAMED.iter().find(|named| Some(&named.number) == number).map(|named| named.name));
+                if let Some(reason) = given.get(&Register::RDX).filter(|_| is_error) {
+                    errors.push(Raised { function: given.get(&Register::RSI).copied(), reason: *reason });
+                }
                 given.clear();
             }
-            FlowControl::Return | FlowControl::IndirectBranch | FlowControl::UnconditionalBranch => {
-                given.clear();
-            }
+            FlowControl::Return | FlowControl::IndirectBranch => given.clear(),
             _ => {
                 let register = one.op0_register().full_register();
                 match texts.loaded(one).or_else(|| immediate(one)) {
@@ -244,7 +284,7 @@ fn numbered_in(instructions: &[Instruction], texts: &Texts) -> BTreeSet<&'static
             }
         }
     }
-    names
+    errors
 }
 
 /// Whether a function uses its argument of this number, the first being 1.
@@ -381,8 +421,8 @@ mod tests {
     #[test]
     fn functions_of_older_versions_are_known_by_their_numbers() {
         let number = |number: u32| {
-            // mov edi, 20; mov esi, number; lea rcx, source; call; ret
-            let mut code = vec![0xbf, 20, 0, 0, 0, 0xbe];
+            // mov edx, 1; mov edi, 20; mov esi, number; lea rcx, source; call; ret
+            let mut code = vec![0xba, 1, 0, 0, 0, 0xbf, 20, 0, 0, 0, 0xbe];
             code.extend(number.to_le_bytes());
             code.extend(lea(0x1000 + code.len() as u64, 0x0d, SOURCE_AT));
             code.extend([0xe8, 0, 0, 0, 0, 0xc3]);
