@@ -80,7 +80,7 @@ fn randoms(file: &Path) -> BTreeSet<Vec<u8>> {
 fn assert_opens_packets(program: &Program, keys: &Keys, calls: &[&str]) {
     let host = Host::start("[tls]\nkeylog = true\n");
     let (server, mut client) = peers(&host, program, keys);
-    let (_other, mut elsewhere) = peers(&host, program, keys);
+    let (other, mut elsewhere) = peers(&host, program, keys);
     for path in calls {
         let http = &path[1..2];
         assert!(client.tell(&format!("{http} {path} sent")).starts_with("203 "));
@@ -90,12 +90,16 @@ fn assert_opens_packets(program: &Program, keys: &Keys, calls: &[&str]) {
     let all = host.export("all.pcapng", "");
     let wanted: BTreeSet<String> = calls.iter().map(|&path| path.to_owned()).collect();
     assert_eq!(opened(&all, server.port), wanted);
-    assert_eq!(randoms(&all).len(), calls.len() + 1, "one for each connection");
+    // Others on this host have connections, too.
+    let ports = format!("dst.port%20==%20{}%20or%20dst.port%20==%20{}", server.port, other.port);
+    let own = host.export("own.pcapng", &ports);
+    assert_eq!(randoms(&own).len(), calls.len() + 1, "one for each connection");
     let mut of_segments = BTreeSet::new();
     host.segments().iter().for_each(|segment| of_segments.extend(opened(segment, server.port)));
     assert_eq!(of_segments, wanted);
     // An export of one connection has no key of another.
-    let one = host.export("one.pcapng", "path%20==%20%22/1/first%22");
+    let first = format!("path%20==%20%22/1/first%22%20and%20dst.port%20==%20{}", server.port);
+    let one = host.export("one.pcapng", &first);
     assert_eq!(opened(&one, server.port), BTreeSet::from(["/1/first".to_owned()]));
     assert_eq!(randoms(&one).len(), 1);
 }
