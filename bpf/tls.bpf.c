@@ -45,6 +45,7 @@ volatile __u32 tls_reader_awake = 0;
 
 /* Makes the build generate these types for the daemon. */
 struct tls_event tls_event_type;
+struct tls_secret tls_secret_type;
 struct tls_counters tls_counters_type;
 enum tls_event_kind tls_event_kind_type;
 enum tls_family tls_family_type;
@@ -480,11 +481,11 @@ static __always_inline struct tls_session *end_call(struct pt_regs *ctx, struct 
 
 	if (!thread || !thread->call.is_active || PT_REGS_SP(ctx) < thread->call.sp)
 		return NULL;
-	*call = thread->call;
 	thread->call.is_active = 0;
-	*total = length_of(call, PT_REGS_RC(ctx));
-	if (!*total && !call->cookie)
+	*total = length_of(&thread->call, PT_REGS_RC(ctx));
+	if (!*total && !thread->call.cookie)
 		return NULL;
+	*call = thread->call;
 	*key = session_key(call->handle);
 	session = session_of(key, call->how & HOW_FAMILY, 0);
 	if (!session)
@@ -906,6 +907,84 @@ int go_close(struct pt_regs *ctx)
 	return 0;
 }
 
+/* Where a function's arguments have key material. */
+struct secret_place {
+	__u64 label, label_len;	/* length 0: ends with a zero */
+	__u64 client_random, client_random_len;
+	__u64 secret, secret_len;
+};
+
+static __noinline int copy_secret(struct tls_secret *event, const struct secret_place *at)
+{
+	__u32 label_len = at->label_len, secret_len = at->secret_len;
+
+	__builtin_memset(event, 0, sizeof(*event));
+	asm volatile("" : "+r"(label_len), "+r"(secret_len));
+	if (label_len >= TLS_LABEL_BYTES || !secret_len || secret_len > TLS_SECRET_BYTES)
+		return -1;
+	if (!label_len && bpf_probe_read_user_str(event->label, TLS_LABEL_BYTES, (void *)at->label) < 0)
+		return -1;
+	if (label_len && bpf_probe_read_user(event->label, label_len, (void *)at->label))
+		return -1;
+	if (bpf_probe_read_user(event->client_random, 32, (void *)at->client_random) ||
+	    bpf_probe_read_user(event->secret, secret_len, (void *)at->secret))
+		return -1;
+	event->head.kind = TLS_SECRET;
+	event->head.ktime = bpf_ktime_get_ns();
+	event->head.tgid = bpf_get_current_pid_tgid() >> 32;
+	event->head.cap_len = secret_len;
+	return 0;
+}
+
+/* Nothing calls this unless tls.keylog is set: the daemon does not attach it then. */
+static __always_inline void take_secret(const struct secret_place *at)
+{
+	struct tls_secret *event;
+
+	if (at->client_random_len != 32 || !is_wanted())
+		return;
+	event = bpf_ringbuf_reserve(&tls_ring, sizeof(*event), 0);
+	if (!event) {
+		count(TLS_RING_FULL, 1);
+		return;
+	}
+	if (copy_secret(event, at)) {
+		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+		count(TLS_UNREADABLE, 1);
+		return;
+	}
+	bpf_ringbuf_submit(event, wake_flags());
+}
+
+/* (*Config, label, client random, secret): a string and two slices */
+SEC("uprobe")
+int go_secret(struct pt_regs *ctx)
+{
+	struct secret_place at = {
+		.label = GO_ARG2(ctx), .label_len = GO_ARG3(ctx),
+		.client_random = GO_ARG4(ctx), .client_random_len = GO_ARG5(ctx),
+		.secret = GO_ARG7(ctx), .secret_len = GO_ARG8(ctx),
+	};
+
+	if (at.label_len)
+		take_secret(&at);
+	return 0;
+}
+
+/* (label, handle, client random, its length, secret, its length) */
+SEC("uprobe")
+int openssl_secret(struct pt_regs *ctx)
+{
+	struct secret_place at = {
+		.label = PT_REGS_PARM1(ctx),
+		.client_random = PT_REGS_PARM3(ctx), .client_random_len = PT_REGS_PARM4(ctx),
+		.secret = PT_REGS_PARM5(ctx), .secret_len = PT_REGS_PARM6(ctx),
+	};
+
+	take_secret(&at);
+	return 0;
+}
+
 /*
  * rustls: probes are at methods of CommonState, which moves; a session is known by the box of its
  * encrypter, which does not. Attach cookie: where CommonState has that (bits 0 to 15) and the buffer
@@ -1088,6 +1167,23 @@ int rustls_leave(struct pt_regs *ctx)
 		take_slices(&call, session, total);
 	else
 		take_message(&call, session, &key, total);
+	return 0;
+}
+
+/* Where sessions of OpenSSL 3.0 and 3.1 have the client's random; the daemon looks whether it is so. */
+#define OPENSSL_CLIENT_RANDOM 0x160
+
+/* (handle, label, secret, its length) */
+SEC("uprobe")
+int openssl_session_secret(struct pt_regs *ctx)
+{
+	struct secret_place at = {
+		.label = PT_REGS_PARM2(ctx),
+		.client_random = PT_REGS_PARM1(ctx) + OPENSSL_CLIENT_RANDOM, .client_random_len = 32,
+		.secret = PT_REGS_PARM3(ctx), .secret_len = PT_REGS_PARM4(ctx),
+	};
+
+	take_secret(&at);
 	return 0;
 }
 

@@ -28,6 +28,7 @@ mod systemd;
 mod tidy;
 mod tls;
 mod tls_harm;
+mod tls_keylog;
 mod tls_stacks;
 mod tls_together;
 mod websocket;

@@ -1,12 +1,13 @@
 //! Issue 6, point 8: TLS probes harm no workload, whatever happens to the daemon and to its probes.
 
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::Daemon;
 use crate::support::tls::{Keys, Program, Server};
+use crate::support::{Daemon, until};
 use crate::tls::{body_of, path_of};
 use crate::tls_stacks::{attached, nginx, settled};
 
@@ -191,4 +192,91 @@ fn root_files_that_cannot_be_attached_to_harm_nobody() {
     call("/with");
     assert!(daemon.stop().success());
     call("/after");
+}
+
+/// Programs that end soon, some of which use TLS libraries, and how many of each.
+const STORM: [(&[&str], usize); 4] = [
+    (&["/bin/true"], 1200),
+    (&["openssl", "version"], 500),
+    (&["curl", "--version"], 250),
+    (&["/usr/bin/python3", "-S", "-c", "import ssl"], 60),
+];
+
+/// Runs them, four at a time; gives how long that took.
+fn storm() -> Duration {
+    let mut runs: Vec<&[&str]> = Vec::new();
+    for (words, count) in STORM {
+        runs.extend(std::iter::repeat_n(words, count));
+    }
+    // Not one kind after the other.
+    let runs: Vec<_> = (0..runs.len()).map(|index| runs[index * 7 % runs.len()]).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(words) = runs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    let output = Command::new(words[0]).args(&words[1..]).output().expect("run it");
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success() && said.is_empty(), "{words:?}: {said}");
+                }
+            });
+        }
+    });
+    begun.elapsed()
+}
+
+/// CPU time that a process used, of all its threads.
+fn cpu_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks"));
+    // Clock ticks of 10 ms, on all that Linux runs on.
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// Numbers of the BPF links that a process holds: what it has attached.
+fn links_of(pid: u32) -> BTreeSet<u32> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("fdinfo");
+    // Files may be closed meanwhile.
+    let said = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+    said.filter_map(|said| said.lines().find_map(|line| line.strip_prefix("link_id:")?.trim().parse().ok()))
+        .collect()
+}
+
+/// Those of the links that the kernel still has.
+fn still_there(links: &BTreeSet<u32>) -> usize {
+    let living = libbpf_rs::query::LinkInfoIter::default();
+    living.filter(|link| links.contains(&link.id)).count()
+}
+
+#[test]
+fn root_a_storm_of_short_processes_passes_and_leaves_nothing_behind() {
+    let keys = Keys::new();
+    let server = Program::python().serve(&keys);
+    let count: usize = STORM.iter().map(|(_, count)| count).sum();
+    let without = storm();
+    let daemon = Daemon::start();
+    settled(&daemon);
+    attached(&daemon, server.pid());
+    let before = cpu_of(daemon.pid());
+    let with = storm();
+    let used = cpu_of(daemon.pid()).saturating_sub(before);
+    let postponed = daemon.counter("capture", "tls_postponed");
+    eprintln!(
+        "{count} processes: {without:?} without, {with:?} with the daemon, which used {used:?}; \
+         {postponed} looks put off, {} socket events lost",
+        daemon.dropped("socket_ring_full")
+    );
+    // It goes on as before: a new process is found, and read.
+    let client = &mut Program::python().ask(&keys, server.port);
+    attached(&daemon, client.pid());
+    let mut feed = daemon.feed(&format!("tls and http and dst.port == {}", server.port));
+    assert!(client.tell("1 /behind sent").starts_with("203 "));
+    assert_eq!(path_of(&feed.next()), "/behind");
+    let links = links_of(daemon.pid());
+    assert!(!links.is_empty() && still_there(&links) == links.len());
+    assert!(daemon.stop().success());
+    // The kernel takes them away in the background.
+    until("the end of all probes", || (still_there(&links) == 0).then_some(()));
 }

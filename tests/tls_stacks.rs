@@ -231,7 +231,7 @@ pub(crate) fn nginx(keys: &Keys) -> Server {
     Server::at(command, port)
 }
 
-fn gnutls_serv(keys: &Keys) -> Server {
+pub(crate) fn gnutls_serv(keys: &Keys) -> Server {
     let port = free_port();
     let mut command = Command::new("gnutls-serv");
     command.args(["--http", "--quiet", "--port", &port.to_string()]).args([

@@ -16,6 +16,7 @@ enum tls_event_kind {
 	TLS_DATA = 1,
 	TLS_BOUND = 2,
 	TLS_CLOSED = 3,
+	TLS_SECRET = 4,
 };
 
 /* Whose functions were hooked. What shares an interface shares a family. */
@@ -57,6 +58,20 @@ struct tls_event {
 };
 
 _Static_assert(sizeof(struct tls_event) == 72, "tls_event has no padding");
+
+/* Most bytes of a secret's name, its end included, and of a secret. */
+#define TLS_LABEL_BYTES 40
+#define TLS_SECRET_BYTES 64
+
+/* Key material, only if it was asked for; cap_len is the length of the secret. */
+struct tls_secret {
+	struct tls_event head;
+	__u8 label[TLS_LABEL_BYTES];	/* ends with a zero */
+	__u8 client_random[32];
+	__u8 secret[TLS_SECRET_BYTES];
+};
+
+_Static_assert(sizeof(struct tls_secret) == 208, "tls_secret has no padding");
 
 enum tls_counter {
 	TLS_CALLS,		/* calls that moved plaintext */

@@ -285,6 +285,7 @@ impl Running {
                 ("tls_bytes", counters.tls_bytes),
                 ("tls_chunks", counters.tls_chunks),
                 ("tls_disagreed", counters.tls_disagreed),
+                ("tls_postponed", counters.tls_postponed),
             ]),
         }
     }

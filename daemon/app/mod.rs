@@ -331,6 +331,7 @@ fn capture_config(config: &Config) -> Result<CaptureConfig> {
         tls: config.tls.enabled,
         tls_ring_bytes: bytes(config.tls.ring_size),
         tls_message_bytes: bytes(config.tls.max_message),
+        tls_secrets: config.tls.keylog,
         scope: reload::scope(config)?,
         own_pid: std::process::id(),
     })

@@ -78,6 +78,7 @@ pub(super) fn config_of(config: &Config, enabled: bool) -> ArchiveConfig {
         max_bytes: config.capture.raw_size.0,
         max_age: config.capture.raw_age(),
         enabled,
+        takes_secrets: config.tls.keylog,
     }
 }
 

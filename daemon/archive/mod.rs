@@ -7,6 +7,7 @@
 //! is whole; what a crash leaves open is cut behind its last whole block and sealed at the next start.
 
 mod disk;
+mod held_back;
 mod log;
 mod recorder;
 mod segment;
@@ -37,6 +38,8 @@ pub struct ArchiveConfig {
     pub max_age: Option<Duration>,
     /// Whether recording starts switched on.
     pub enabled: bool,
+    /// Whether key material comes, which is to stand before the packets that it opens.
+    pub takes_secrets: bool,
 }
 
 impl ArchiveConfig {

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::disk::{Disk, Folder};
+use super::held_back::HeldBack;
 use super::log::{Log, Origin, Refused};
 use super::{ArchiveConfig, ArchiveError, Identities, RawStatus, Segment, State};
 use crate::engine::model::{CaptureSource, DropReason, Loss, NodeInfo, Record, Timestamp, TlsEvent};
@@ -140,8 +141,9 @@ impl Recorder {
             drops,
             config,
         });
+        let held = shared.config.takes_secrets.then(HeldBack::default);
         let mut worker =
-            Worker { log, inbox, shared: Arc::clone(&shared), retry_at: None, rate_from: (now, 0) };
+            Worker { log, inbox, shared: Arc::clone(&shared), held, retry_at: None, rate_from: (now, 0) };
         worker.publish();
         let thread = runtime::spawn_thread("recorder", move || worker.run())?;
         let sender = Arc::new(Mutex::new(Some(sender)));
@@ -307,6 +309,8 @@ struct Worker {
     log: Log,
     inbox: Receiver<Input>,
     shared: Arc<Shared>,
+    /// Records that wait for key material, if some may come.
+    held: Option<HeldBack>,
     /// The disk refused: not tried again before.
     retry_at: Option<Timestamp>,
     rate_from: (Timestamp, u64),
@@ -323,8 +327,12 @@ impl Worker {
             for input in batch.drain(..) {
                 self.input(input, now);
             }
+            while let Some(record) = self.held.as_mut().and_then(|held| held.pop_due(now)) {
+                self.write(&record, now);
+            }
             let enabled = self.shared.enabled.load(Ordering::Relaxed);
             if was_enabled && !enabled {
+                self.write_held(now);
                 self.attempt(now, |log| log.seal(now));
             }
             if now >= losses_at {
@@ -339,21 +347,22 @@ impl Worker {
             }
         }
         let now = clock::now();
+        self.write_held(now);
         self.attempt(now, |log| log.seal(now));
         self.publish();
     }
 
     fn input(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::Record(record) => {
-                if self.retry_at.is_some_and(|at| now < at) {
-                    self.shared.lost(DropReason::RawFailed, 1);
-                    return;
+            Input::Record(record) => match &mut self.held {
+                Some(held) if !matches!(record, Record::Secret(_)) => {
+                    let weight = weight_of(&record);
+                    held.push(now, record, weight);
                 }
-                self.say_losses(now);
-                self.attempt(now, |log| log.append(&record, now));
-            }
+                _ => self.write(&record, now),
+            },
             Input::Seal(reply) => {
+                self.write_held(now);
                 let enabled = self.shared.enabled.load(Ordering::Relaxed);
                 self.attempt(now, |log| log.note_losses(now, enabled));
                 self.attempt(now, |log| log.seal(now));
@@ -364,6 +373,22 @@ impl Worker {
             }
             Input::Switched => {}
             Input::Limits(max_bytes, max_age) => self.log.set_limits(max_bytes, max_age),
+        }
+    }
+
+    fn write(&mut self, record: &Record, now: Timestamp) {
+        if self.retry_at.is_some_and(|at| now < at) {
+            self.shared.lost(DropReason::RawFailed, 1);
+            return;
+        }
+        self.say_losses(now);
+        self.attempt(now, |log| log.append(record, now));
+    }
+
+    /// Writes what waited, without waiting longer.
+    fn write_held(&mut self, now: Timestamp) {
+        while let Some(record) = self.held.as_mut().and_then(HeldBack::pop) {
+            self.write(&record, now);
         }
     }
 

@@ -45,6 +45,8 @@ pub struct KernelCounters {
     pub tls_over_budget: u64,
     /// Evidence of a session's socket that contradicted stronger or earlier one.
     pub tls_disagreed: u64,
+    /// Looks at processes for TLS that were left to the next sweep, because too many were due.
+    pub tls_postponed: u64,
     /// Records and events that did not decode.
     pub malformed: u64,
 }
@@ -76,6 +78,7 @@ impl KernelCounters {
             tls_unreadable: tls.unreadable,
             tls_over_budget: tls.over_budget,
             tls_disagreed: tls.disagreed,
+            tls_postponed: 0,
             malformed,
         }
     }

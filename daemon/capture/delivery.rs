@@ -73,11 +73,11 @@ impl Batch for Delivery {
             Rings::Packets { packets, .. } if ring == 0 => {
                 packets.decode(bytes, &self.clock).map(Record::Packet)
             }
-            Rings::Packets { tls, census, .. } => tls.decode(bytes, &self.clock).map(|mut event| {
-                if let Some(census) = census {
-                    census.refine(&mut event);
+            Rings::Packets { tls, census, .. } => tls.decode(bytes, &self.clock).map(|mut record| {
+                if let (Some(census), Record::Tls(event)) = (census, &mut record) {
+                    census.refine(event);
                 }
-                Record::Tls(event)
+                record
             }),
             Rings::Sockets { listeners } => bpf::socket_record(bytes, &self.clock).map(|(record, _)| {
                 if let Record::Process(ProcessEvent::Exec { cgroup_id, .. }) = &record {

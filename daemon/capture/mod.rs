@@ -68,6 +68,8 @@ pub struct CaptureConfig {
     pub tls_ring_bytes: u32,
     /// Most bytes of plaintext taken of one call of a TLS library; at most 2 MiB.
     pub tls_message_bytes: u32,
+    /// Whether to take key material of TLS as well.
+    pub tls_secrets: bool,
     /// Which packets.
     pub scope: Scope,
     /// Process whose sockets, and whose clients' sockets, are not captured; 0: none. In the initial
@@ -83,6 +85,7 @@ impl Default for CaptureConfig {
             tls: true,
             tls_ring_bytes: 16 << 20,
             tls_message_bytes: 2 << 20,
+            tls_secrets: false,
             scope: Scope::default(),
             own_pid: 0,
         }
@@ -272,7 +275,9 @@ impl Capture {
             None => bpf::TlsCounts::default(),
         };
         let malformed = self.malformed.load(Ordering::Relaxed);
-        Ok(KernelCounters::new(packets, tls, socket_events, socket_ring_full, malformed))
+        let tls_postponed = self.tls.as_ref().map_or(0, |tls| tls.census().postponed());
+        let counted = KernelCounters::new(packets, tls, socket_events, socket_ring_full, malformed);
+        Ok(KernelCounters { tls_postponed, ..counted })
     }
 
     /// Which mechanism does which job, and why not a better one.

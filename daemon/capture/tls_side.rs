@@ -23,6 +23,7 @@ pub(super) struct TlsSide {
     counters: MapHandle,
     scope: Arc<TlsScopeMaps>,
     executables: Arc<Executables>,
+    takes_secrets: bool,
 }
 
 /// Starts it. Whatever goes wrong, the rest of capture works, and the report says what.
@@ -65,8 +66,10 @@ fn try_start(
     let census = Arc::new(Census::default());
     let object = Arc::clone(&loaded.object);
     let scoped = Arc::clone(&executables);
-    let discovery = tls::spawn(object, plan.uprobes, config.own_pid, Arc::clone(&census), scoped)?;
-    Ok((TlsSide { discovery, census, counters, scope, executables }, RingSource { loaded, attached }))
+    let discovery = tls::spawn(object, plan.uprobes, config, Arc::clone(&census), scoped)?;
+    let takes_secrets = config.tls_secrets;
+    let side = TlsSide { discovery, census, counters, scope, executables, takes_secrets };
+    Ok((side, RingSource { loaded, attached }))
 }
 
 impl TlsSide {
@@ -90,7 +93,8 @@ impl TlsSide {
     /// Says what has been attached by now.
     pub(super) fn add_to(&self, job: &mut JobReport) {
         let totals = self.census.totals();
-        job.mechanism = format!("{} at {} files", job.mechanism, totals.attached_files);
+        let secrets = if self.takes_secrets { "; takes key material (tls.keylog)" } else { "" };
+        job.mechanism = format!("{} at {} files{secrets}", job.mechanism, totals.attached_files);
         if totals.failures > 0 && job.why_not_better.is_none() {
             let failures = totals.failures;
             job.why_not_better =

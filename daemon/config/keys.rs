@@ -69,6 +69,7 @@ keys! {
     "tls.enabled" => tls.enabled;
     "tls.ring-size" => tls.ring_size;
     "tls.max-message" => tls.max_message;
+    "tls.keylog" => tls.keylog;
     "tls.include.users" => tls.include.users;
     "tls.include.executables" => tls.include.executables;
     "tls.exclude.users" => tls.exclude.users;

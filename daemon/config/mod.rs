@@ -161,6 +161,8 @@ pub struct TlsConfig {
     pub ring_size: ByteSize,
     /// Most bytes taken of one read or write.
     pub max_message: ByteSize,
+    /// Whether key material is taken as well and kept in raw capture.
+    pub keylog: bool,
     /// Take plaintext only of processes that fit each list here that is not empty.
     pub include: TlsScopeConfig,
     /// Take none of processes that fit any list here.
@@ -322,6 +324,7 @@ impl Default for TlsConfig {
             enabled: true,
             ring_size: ByteSize::mib(16),
             max_message: ByteSize::mib(2),
+            keylog: false,
             include: TlsScopeConfig::default(),
             exclude: TlsScopeConfig::default(),
         }

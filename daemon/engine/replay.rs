@@ -71,7 +71,7 @@ impl Replay {
             Record::Socket(event) => self.router.socket_event(&event),
             Record::Loss(loss) => sink.loss(loss.reason, loss.count),
             Record::Tls(event) => self.tls(event, sink),
-            Record::Process(_) => {}
+            Record::Process(_) | Record::Secret(_) => {}
         }
         if self.binder.is_waiting() && self.now >= self.bind_at {
             self.retry(sink);

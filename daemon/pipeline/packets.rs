@@ -137,8 +137,8 @@ impl capture::Sink for PacketSink {
             },
             Record::Tls(event) => self.take_tls(event),
             Record::Loss(loss) => self.drops.count(loss.reason, loss.count),
-            // The socket reader has its own sink.
-            Record::Socket(_) | Record::Process(_) => {}
+            // The socket reader has its own sink; key material is for raw capture alone.
+            Record::Socket(_) | Record::Process(_) | Record::Secret(_) => {}
         }
     }
 

@@ -64,7 +64,7 @@ impl Directory {
         let learned = match record {
             Record::Socket(event) => self.apply_socket(event),
             Record::Process(event) => self.apply_process(event),
-            Record::Packet(_) | Record::Tls(_) | Record::Loss(_) => None,
+            Record::Packet(_) | Record::Tls(_) | Record::Secret(_) | Record::Loss(_) => None,
         };
         let (process, description) = learned?;
         Some(ProcessEvent::Described { at: record.at(), process, description })

@@ -5,8 +5,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::about::{About, Scope};
+use super::keys::Keys;
 use super::library::Library;
 use super::named::Named;
 use super::{CaptureFile, Dissector, SnapshotError};
@@ -14,11 +16,11 @@ use crate::engine::kfl::Filter;
 use crate::engine::limits::Limits;
 use crate::engine::model::{
     AddrPort, CaptureSource, Entry, FiveTuple, L4, NodeInfo, Packet, Process, Record, SocketCookie,
-    Timestamp, TlsEvent,
+    Timestamp, TlsEvent, TlsSecret,
 };
 use crate::engine::pcap::{
     Head, Item, write_classic_head, write_classic_packet, write_event, write_exported, write_head,
-    write_packet,
+    write_packet, write_secret,
 };
 use crate::engine::shard::ShardContext;
 use crate::engine::wire::Headers;
@@ -28,6 +30,8 @@ use crate::resolve::Directory;
 const PIECE: usize = 256 << 10;
 /// Connections that a filter may choose; those found later are left out, which ends the export with an error.
 const MAX_CHOSEN: usize = 1 << 20;
+/// How far a connection's key material may be from the packets that it opens.
+const KEY_SLACK: Duration = Duration::from_secs(2);
 /// Exports whose length is remembered.
 const MAX_LENGTHS: usize = 256;
 
@@ -66,6 +70,7 @@ pub struct Export {
     sockets: HashSet<SocketCookie>,
     directory: Directory,
     named: Named,
+    keys: Keys,
     begun: bool,
     /// Bytes of the file made so far, and those of them that are wanted.
     made: u64,
@@ -226,6 +231,7 @@ impl Export {
             sockets: HashSet::new(),
             directory: Directory::recorded(),
             named: Named::new(&plan.limits),
+            keys: Keys::default(),
             begun: false,
             made: 0,
             range: (0, u64::MAX),
@@ -314,6 +320,9 @@ impl Export {
                     self.named.learn(packet);
                 }
                 if is_inside && self.has(packet) {
+                    if format == Format::Pcapng && self.plan.chosen.is_some() {
+                        self.keys.write_of(packet, out);
+                    }
                     self.packet(packet, format, out);
                 }
             }
@@ -329,8 +338,19 @@ impl Export {
                     write_exported(out, chunk, None, "");
                 }
             }
+            (Record::Secret(secret), Format::Pcapng) => self.secret(secret, out),
             // What is known of sockets and processes holds for the window whenever it was learned.
             (event, Format::Pcapng) => write_event(out, event),
+        }
+    }
+
+    /// Key material goes with the packets that it opens, and with no others.
+    fn secret(&mut self, secret: &TlsSecret, out: &mut Vec<u8>) {
+        let (from, to) = self.plan.window;
+        if self.plan.chosen.is_some() {
+            self.keys.learn(secret.clone(), out);
+        } else if secret.at.plus(KEY_SLACK) >= from && secret.at <= to.plus(KEY_SLACK) {
+            write_secret(out, secret);
         }
     }
 

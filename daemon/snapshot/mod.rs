@@ -12,6 +12,7 @@ mod dissector;
 mod export;
 mod import;
 mod job;
+mod keys;
 mod library;
 mod look_back;
 mod made;

@@ -43,6 +43,7 @@ impl Host {
             max_bytes: ArchiveConfig::MIN_BYTES,
             max_age: None,
             enabled: true,
+            takes_secrets: false,
         };
         let node = NodeInfo { name: "alpha".into(), ip: [10, 0, 0, 1].into() };
         let drops = Arc::new(Drops::new());

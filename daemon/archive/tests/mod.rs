@@ -168,7 +168,13 @@ fn origin() -> Origin {
 }
 
 fn config(max_bytes: u64) -> ArchiveConfig {
-    ArchiveConfig { path: "/nonexistent".into(), max_bytes, max_age: None, enabled: true }
+    ArchiveConfig {
+        path: "/nonexistent".into(),
+        max_bytes,
+        max_age: None,
+        enabled: true,
+        takes_secrets: false,
+    }
 }
 
 fn log(disk: &Memory, max_bytes: u64) -> io::Result<Log> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::super::{Archive, ArchiveConfig, Recorder, State};
 use super::{Fault, Known, Memory, config, origin, packet};
-use crate::engine::model::{CaptureSource, DropReason, NodeInfo};
+use crate::engine::model::{CaptureSource, DropReason, NodeInfo, Record, Timestamp, TlsSecret};
+use crate::engine::pcap::{Item, Reader};
 use crate::telemetry::Drops;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,6 +89,35 @@ fn a_refusing_disk_is_a_state_and_recording_goes_on_by_itself() {
         feed.flush();
         archive.status().state == State::Recording
     });
+    drop(feed);
+    assert!(recorder.stop(PATIENCE));
+}
+
+#[test]
+fn key_material_stands_before_packets_that_came_just_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        ArchiveConfig { path: dir.path().into(), takes_secrets: true, ..config(ArchiveConfig::MIN_BYTES) };
+    let node = NodeInfo { name: "alpha".into(), ip: [10, 0, 0, 1].into() };
+    let drops = Arc::new(Drops::new());
+    let recorder = Recorder::start(config, node, CaptureSource::Ebpf, Box::new(Known), drops).unwrap();
+    let mut feed = recorder.feed().unwrap();
+    let secret = TlsSecret::new(Timestamp(9), b"CLIENT_RANDOM", [1; 32], &[2; 48]).unwrap();
+    feed.record(&packet(1, 100));
+    feed.record(&Record::Secret(secret.clone()));
+    feed.record(&packet(2, 100));
+    feed.flush();
+    recorder.archive().seal(PATIENCE).unwrap();
+    let segment = recorder.archive().segments()[0];
+    let mut reader = Reader::new();
+    reader.feed(&std::fs::read(dir.path().join(segment.name())).unwrap());
+    let mut found = Vec::new();
+    while let Some(item) = reader.next_item().unwrap() {
+        if let Item::Record(record @ (Record::Secret(_) | Record::Packet(_))) = item {
+            found.push(record);
+        }
+    }
+    assert_eq!(found, [Record::Secret(secret), packet(1, 100), packet(2, 100)]);
     drop(feed);
     assert!(recorder.stop(PATIENCE));
 }

@@ -5,15 +5,16 @@ use std::mem::{offset_of, size_of};
 use super::abi::{Blocks, FromBytes, read, read_at};
 use super::generated::tls::types::{
     scope_executable, tls_counter, tls_counters, tls_event, tls_event_kind, tls_evidence, tls_family,
-    tls_flag,
+    tls_flag, tls_secret,
 };
 use crate::capture::clock::Clock;
 use crate::engine::model::{
-    Hook, ProcessKey, SocketCookie, TlsChunk, TlsEvent, TlsLibrary, TlsSession, TlsWitness,
+    Hook, ProcessKey, Record, SocketCookie, TlsChunk, TlsEvent, TlsLibrary, TlsSecret, TlsSession, TlsWitness,
 };
 
 const _: () = {
     assert!(size_of::<tls_event>() == 72);
+    assert!(size_of::<tls_secret>() == 208);
     assert!(size_of::<scope_executable>() == 16);
     assert!(size_of::<tls_counters>() == 8 * tls_counter::NR_TLS_COUNTERS.0 as usize);
 };
@@ -27,7 +28,14 @@ pub(in crate::capture) struct TlsDecoder {
 impl TlsDecoder {
     /// What an event says; `None` if it is malformed. The library is the one that gave its interface
     /// the name.
-    pub(in crate::capture) fn decode(&mut self, bytes: &[u8], clock: &Clock) -> Option<TlsEvent> {
+    pub(in crate::capture) fn decode(&mut self, bytes: &[u8], clock: &Clock) -> Option<Record> {
+        if read!(bytes, tls_event, kind) == tls_event_kind::TLS_SECRET.0 {
+            return secret(bytes, clock).map(Record::Secret);
+        }
+        self.event(bytes, clock).map(Record::Tls)
+    }
+
+    fn event(&mut self, bytes: &[u8], clock: &Clock) -> Option<TlsEvent> {
         let at = clock.timestamp(read!(bytes, tls_event, ktime));
         let session = TlsSession {
             process: ProcessKey {
@@ -62,6 +70,17 @@ impl TlsDecoder {
             _ => return None,
         })
     }
+}
+
+fn secret(bytes: &[u8], clock: &Clock) -> Option<TlsSecret> {
+    let at = clock.timestamp(read!(bytes, tls_event, ktime));
+    let part = |offset: usize, len: usize| bytes.get(offset..offset.checked_add(len)?);
+    let label = part(offset_of!(tls_secret, label), size_of_val(&tls_secret::default().label))?;
+    let label = label.split(|byte| *byte == 0).next()?;
+    let random = part(offset_of!(tls_secret, client_random), 32)?.try_into().ok()?;
+    let len = read!(bytes, tls_event, cap_len) as usize;
+    let secret = part(offset_of!(tls_secret, secret), len.min(TlsSecret::MAX_BYTES))?;
+    TlsSecret::new(at, label, random, secret)
 }
 
 fn library(family: u32) -> Option<TlsLibrary> {
@@ -151,12 +170,32 @@ mod tests {
     #[test]
     fn a_chunk_has_its_bytes_its_place_and_its_witness() {
         let bytes = event(tls_event_kind::TLS_DATA, tls_evidence::TLS_IN_CALL, 3, b"abc and room");
-        let Some(TlsEvent::Data(chunk)) = TlsDecoder::default().decode(&bytes, &Clock::fixed(0)) else {
+        let Some(Record::Tls(TlsEvent::Data(chunk))) = TlsDecoder::default().decode(&bytes, &Clock::fixed(0))
+        else {
             panic!("a chunk")
         };
         assert_eq!((chunk.data.as_ref(), chunk.offset, chunk.hook), (&b"abc"[..], 100, Hook::Egress));
         assert_eq!(chunk.socket, Some((SocketCookie(7), TlsWitness::InCall)));
         assert!(chunk.from_start);
+    }
+
+    #[test]
+    fn a_secret_has_its_name_its_connection_and_its_bytes() {
+        let mut rest = [0_u8; 40].to_vec();
+        rest[..13].copy_from_slice(b"CLIENT_RANDOM");
+        rest.extend([5; 32]);
+        rest.extend([7; 64]);
+        let bytes = event(tls_event_kind::TLS_SECRET, tls_evidence::TLS_NO_EVIDENCE, 48, &rest);
+        let Some(Record::Secret(secret)) = TlsDecoder::default().decode(&bytes, &Clock::fixed(0)) else {
+            panic!("a secret")
+        };
+        assert_eq!((secret.label, secret.client_random), ("CLIENT_RANDOM", [5; 32]));
+        assert_eq!(secret.secret.as_ref(), [7; 48]);
+        for end in 0..bytes.len() - 16 {
+            assert!(TlsDecoder::default().decode(&bytes[..end], &Clock::fixed(0)).is_none(), "cut at {end}");
+        }
+        let nameless = event(tls_event_kind::TLS_SECRET, tls_evidence::TLS_NO_EVIDENCE, 48, &[1; 136]);
+        assert!(TlsDecoder::default().decode(&nameless, &Clock::fixed(0)).is_none());
     }
 
     #[test]
@@ -174,7 +213,7 @@ mod tests {
         fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), kind in 0_u32..5) {
             let mut event = kind.to_ne_bytes().to_vec();
             event.extend_from_slice(&bytes);
-            if let Some(TlsEvent::Data(chunk)) = TlsDecoder::default().decode(&event, &Clock::fixed(0)) {
+            if let Some(Record::Tls(TlsEvent::Data(chunk))) = TlsDecoder::default().decode(&event, &Clock::fixed(0)) {
                 assert!(chunk.data.len() + size_of::<tls_event>() <= event.len());
             }
         }

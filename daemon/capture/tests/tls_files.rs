@@ -172,7 +172,7 @@ fn discovery_ticks() -> u64 {
 }
 
 #[test]
-fn root_a_storm_of_short_processes_is_not_harmed_and_hides_nothing() {
+fn root_many_short_processes_are_not_harmed_and_hide_nothing() {
     let bench = Bench::new();
     let running = start_all();
     settle(&running);

@@ -9,6 +9,7 @@ use libbpf_rs::{Link, Object};
 
 use super::binary::{Binary, FileId};
 use super::census::TlsUse;
+use super::keylog;
 use super::recipe::{self, Hook, Recipe, Verdict};
 use crate::capture::bpf::{UprobeMethod, attach_uprobes};
 use crate::engine::model::TlsLibrary;
@@ -56,6 +57,7 @@ pub(super) struct Attachments {
     object: Arc<Object>,
     method: UprobeMethod,
     known: HashMap<FileId, Known>,
+    takes_secrets: bool,
 }
 
 /// What came of looking into a file.
@@ -68,8 +70,9 @@ pub(super) struct Found {
 }
 
 impl Attachments {
-    pub(super) fn new(object: Arc<Object>, method: UprobeMethod) -> Self {
-        Self { object, method, known: HashMap::new() }
+    /// `takes_secrets`: key material is wanted as well.
+    pub(super) fn new(object: Arc<Object>, method: UprobeMethod, takes_secrets: bool) -> Self {
+        Self { object, method, known: HashMap::new(), takes_secrets }
     }
 
     /// Whether the file was looked into, so that it need not be opened.
@@ -123,7 +126,10 @@ impl Attachments {
             self.known.retain(|_, known| !matches!(known, Known::Nothing | Known::Opaque { .. }));
         }
         let looked = Binary::new(file).and_then(|binary| {
-            let verdict = recipe::examine(&binary, path)?;
+            let mut verdict = recipe::examine(&binary, path)?;
+            if let (true, Verdict::Tls(recipe)) = (self.takes_secrets, &mut verdict) {
+                keylog::extend(&binary, recipe);
+            }
             Ok((binary, verdict))
         });
         let (known, has_failed) = match looked {

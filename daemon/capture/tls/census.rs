@@ -96,6 +96,8 @@ struct State {
     failures: u64,
     attached_files: usize,
     has_settled: bool,
+    /// Looks at processes that were left to the next sweep.
+    postponed: u64,
 }
 
 /// Numbers for the job's report.
@@ -145,6 +147,15 @@ impl Census {
         let mut state = self.state();
         state.found.retain(|pid, _| lives(*pid));
         state.seen.retain(|pid, _| lives(*pid));
+    }
+
+    pub(super) fn postpone(&self) {
+        self.state().postponed += 1;
+    }
+
+    /// Looks at processes that were left to the next sweep, because too many were due.
+    pub(in crate::capture) fn postponed(&self) -> u64 {
+        self.state().postponed
     }
 
     pub(super) fn count_failure(&self) {

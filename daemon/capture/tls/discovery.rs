@@ -22,9 +22,9 @@ use super::attachments::Attachments;
 use super::binary::FileId;
 use super::census::{Census, TlsProcess, TlsUse};
 use super::process_maps::{self, MappedFile, Mapping};
-use crate::capture::CaptureError;
 use crate::capture::bpf::UprobeMethod;
 use crate::capture::scope::Executables;
+use crate::capture::{CaptureConfig, CaptureError};
 use crate::runtime::spawn_thread;
 
 /// When a process is looked at after it executed a program: the loader takes some milliseconds, an
@@ -77,16 +77,23 @@ enum Notice {
 #[derive(Clone, Debug)]
 pub(in crate::capture) struct Noticing {
     sender: SyncSender<Notice>,
+    census: Arc<Census>,
 }
 
 impl Noticing {
-    /// Loses a notice when too many wait: the sweep makes up for it.
+    /// Loses a notice, counted, when too many wait: the sweep makes up for it.
+    fn send(&self, notice: Notice) {
+        if self.sender.try_send(notice).is_err() {
+            self.census.postpone();
+        }
+    }
+
     pub(in crate::capture) fn exec(&self, pid: u32) {
-        let _ = self.sender.try_send(Notice::Exec(pid));
+        self.send(Notice::Exec(pid));
     }
 
     pub(in crate::capture) fn exit(&self, pid: u32) {
-        let _ = self.sender.try_send(Notice::Exit(pid));
+        self.send(Notice::Exit(pid));
     }
 
     pub(in crate::capture) fn rescope(&self) {
@@ -94,7 +101,7 @@ impl Noticing {
     }
 
     pub(in crate::capture) fn socket(&self, pid: u32) {
-        let _ = self.sender.try_send(Notice::Socket(pid));
+        self.send(Notice::Socket(pid));
     }
 }
 
@@ -104,11 +111,12 @@ pub(in crate::capture) struct DiscoveryHandle {
     thread: Option<std::thread::JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
     sender: SyncSender<Notice>,
+    census: Arc<Census>,
 }
 
 impl DiscoveryHandle {
     pub(in crate::capture) fn noticing(&self) -> Noticing {
-        Noticing { sender: self.sender.clone() }
+        Noticing { sender: self.sender.clone(), census: Arc::clone(&self.census) }
     }
 
     /// Detaches everything and ends the thread. Idempotent.
@@ -133,16 +141,16 @@ impl Drop for DiscoveryHandle {
 pub(in crate::capture) fn spawn(
     object: Arc<Object>,
     method: UprobeMethod,
-    own_pid: u32,
+    config: &CaptureConfig,
     census: Arc<Census>,
     executables: Arc<Executables>,
 ) -> Result<DiscoveryHandle, CaptureError> {
     let (sender, notices) = sync_channel(MAX_NOTICES);
     let stopping = Arc::new(AtomicBool::new(false));
     let mut discovery = Discovery {
-        attachments: Attachments::new(object, method),
-        own_pid,
-        census,
+        attachments: Attachments::new(object, method, config.tls_secrets),
+        own_pid: config.own_pid,
+        census: Arc::clone(&census),
         executables,
         files: HashMap::new(),
         looks: HashMap::new(),
@@ -152,7 +160,7 @@ pub(in crate::capture) fn spawn(
     };
     let thread = spawn_thread("capture-tls", move || discovery.run(&notices))
         .map_err(|error| CaptureError::Thread { error })?;
-    Ok(DiscoveryHandle { thread: Some(thread), stopping, sender })
+    Ok(DiscoveryHandle { thread: Some(thread), stopping, sender, census })
 }
 
 /// Time that may be spent: [`BURST`] at once, one [`SHARE`]th in the long run.
@@ -271,6 +279,8 @@ impl Discovery {
     fn plan(&mut self, at: Instant, pid: u32) {
         if self.pending.len() < MAX_PENDING {
             self.pending.insert((at, pid));
+        } else {
+            self.census.postpone();
         }
     }
 
@@ -454,6 +464,15 @@ mod tests {
         budget.at -= BURST;
         assert!(budget.wait().is_zero());
         assert!(budget.left < BURST);
+    }
+
+    #[test]
+    fn notices_that_do_not_fit_are_counted() {
+        let census = Arc::new(Census::default());
+        let (sender, _notices) = sync_channel(1);
+        let noticing = Noticing { sender, census: Arc::clone(&census) };
+        (1..=3).for_each(|pid| noticing.exec(pid));
+        assert_eq!(census.postponed(), 2);
     }
 
     #[test]

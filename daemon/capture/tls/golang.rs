@@ -59,7 +59,7 @@ pub(super) fn examine(binary: &Binary) -> Result<GoProgram, BinaryError> {
     let mut functions = binary.functions(&[READ], &WANTED)?;
     let is_stripped = functions.is_empty();
     if is_stripped {
-        functions = from_line_table(binary)?;
+        functions = from_line_table(binary, &WANTED)?;
     }
     let has = |name: &str| functions.iter().any(|function| function.name == name);
     if !has(READ) || !has(WRITE) {
@@ -87,7 +87,17 @@ fn release(version: &str) -> (u32, u32) {
     (number(), number())
 }
 
-fn from_line_table(binary: &Binary) -> Result<Vec<Function>, BinaryError> {
+/// What `crypto/tls` tells each new secret; it does so whether or not the program wants a log of them.
+pub(super) fn key_log_writer(binary: &Binary) -> Result<Option<Function>, BinaryError> {
+    const WRITER: [&str; 1] = ["crypto/tls.(*Config).writeKeyLog"];
+    let mut found = binary.functions(&WRITER, &WRITER)?;
+    if found.is_empty() {
+        found = from_line_table(binary, &WRITER)?;
+    }
+    Ok(found.into_iter().next())
+}
+
+fn from_line_table(binary: &Binary, wanted: &[&str]) -> Result<Vec<Function>, BinaryError> {
     for name in LINE_TABLES {
         let (_, data) = binary.section(name)?;
         if let Some(table) = LineTable::new(&data) {
@@ -95,7 +105,7 @@ fn from_line_table(binary: &Binary) -> Result<Vec<Function>, BinaryError> {
                 0 => binary.section_address(".text").unwrap_or(0),
                 start => start,
             };
-            return Ok(table.find(&WANTED, text));
+            return Ok(table.find(wanted, text));
         }
     }
     Ok(Vec::new())

@@ -4,7 +4,7 @@
 //! attaches (`attachments`) and keeps what came of it (`census`).
 //!
 //! Invariant: whatever fails here fails for a file or a process, is counted and has a reason; it never
-//! harms the process.
+//! harms the process. Key material is only looked for (`keylog`) where the configuration asks for it.
 
 mod attachments;
 mod binary;
@@ -13,6 +13,7 @@ mod census;
 mod discovery;
 mod frames;
 mod golang;
+mod keylog;
 mod placement;
 mod process_maps;
 mod recipe;

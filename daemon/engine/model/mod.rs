@@ -23,5 +23,5 @@ pub use identity::{NameFact, Process, ProcessKey, SocketCookie};
 pub use loss::{DropReason, Loss, Stage};
 pub use record::{OwnerEvidence, Packet, ProcessEvent, Record, SocketEvent, TcpState};
 pub use time::Timestamp;
-pub use tls::{TlsChunk, TlsEvent, TlsHandshake, TlsInfo, TlsLibrary, TlsSession, TlsWitness};
+pub use tls::{TlsChunk, TlsEvent, TlsHandshake, TlsInfo, TlsLibrary, TlsSecret, TlsSession, TlsWitness};
 pub use value::{Map, Value};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::{Hook, Loss, ProcessKey, SocketCookie, SocketTuple, Timestamp, TlsEvent};
+use super::{Hook, Loss, ProcessKey, SocketCookie, SocketTuple, Timestamp, TlsEvent, TlsSecret};
 
 /// One thing that capture saw. The same stream live, from segments and from an imported file.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Record {
     Process(ProcessEvent),
     /// Plaintext at a TLS library.
     Tls(TlsEvent),
+    /// Key material of TLS; only where it was asked for.
+    Secret(TlsSecret),
     /// Something was lost here.
     Loss(Loss),
 }
@@ -40,6 +42,7 @@ impl Record {
             )
             | Self::Tls(TlsEvent::Bound { at, .. } | TlsEvent::Closed { at, .. }) => *at,
             Self::Tls(TlsEvent::Data(chunk)) => chunk.at,
+            Self::Secret(secret) => secret.at,
             Self::Loss(loss) => loss.at,
         }
     }

@@ -125,6 +125,75 @@ pub struct TlsChunk {
     pub data: Bytes,
 }
 
+/// Key material of a TLS connection. Whoever has it can read the connection's packets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsSecret {
+    /// When the library derived it.
+    pub at: Timestamp,
+    /// Which secret it is, one of [`Self::LABELS`].
+    pub label: &'static str,
+    /// The random of the client's hello, which names the connection.
+    pub client_random: [u8; 32],
+    /// The secret itself, at most [`Self::MAX_BYTES`].
+    pub secret: Bytes,
+}
+
+impl TlsSecret {
+    /// Names of secrets in NSS key logs (RFC 9850).
+    pub const LABELS: [&'static str; 8] = [
+        "CLIENT_RANDOM",
+        "CLIENT_EARLY_TRAFFIC_SECRET",
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+        "CLIENT_TRAFFIC_SECRET_0",
+        "SERVER_TRAFFIC_SECRET_0",
+        "EARLY_EXPORTER_SECRET",
+        "EXPORTER_SECRET",
+    ];
+    /// Longest secret: the output of SHA-512.
+    pub const MAX_BYTES: usize = 64;
+
+    /// `None` if the label is none, or the length no secret's.
+    pub fn new(at: Timestamp, label: &[u8], client_random: [u8; 32], secret: &[u8]) -> Option<Self> {
+        let label = Self::LABELS.into_iter().find(|known| known.as_bytes() == label)?;
+        let is_secret = (1..=Self::MAX_BYTES).contains(&secret.len());
+        is_secret.then(|| Self { at, label, client_random, secret: Bytes::copy_from_slice(secret) })
+    }
+
+    /// As a line of an NSS key log, without its end.
+    pub fn line(&self) -> String {
+        format!("{} {} {}", self.label, hex(&self.client_random), hex(&self.secret))
+    }
+
+    /// Reads such a line.
+    pub fn of_line(at: Timestamp, line: &[u8]) -> Option<Self> {
+        let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
+        let (label, random, secret) = (words.next()?, words.next()?, words.next()?);
+        let client_random = unhex(random)?.try_into().ok()?;
+        words.next().is_none().then(|| Self::new(at, label, client_random, &unhex(secret)?)).flatten()
+    }
+}
+
+/// Says nothing of the secret, so that none gets into logs.
+impl std::fmt::Debug for TlsSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsSecret").field("at", &self.at).field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    if !text.len().is_multiple_of(2) || text.len() > 2 * TlsSecret::MAX_BYTES {
+        return None;
+    }
+    text.chunks_exact(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?)).collect()
+}
+
 /// What the unencrypted part of a connection's TLS handshake said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
@@ -164,4 +233,33 @@ pub struct TlsInfo {
     pub library: Option<TlsLibrary>,
     /// The weakest evidence by which the plaintext was tied to the connection.
     pub witness: Option<TlsWitness>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_a_line_of_a_key_log_and_is_not_in_debug_output() {
+        let secret = TlsSecret::new(Timestamp(7), b"CLIENT_TRAFFIC_SECRET_0", [0xab; 32], &[0xc0; 48])
+            .expect("a secret");
+        let line = secret.line();
+        assert_eq!(line, format!("CLIENT_TRAFFIC_SECRET_0 {} {}", "ab".repeat(32), "c0".repeat(48)));
+        assert_eq!(TlsSecret::of_line(Timestamp(7), format!("{line}\n").as_bytes()), Some(secret.clone()));
+        assert!(!format!("{secret:?}").contains("c0") && !format!("{secret:?}").contains("192"));
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused() {
+        let of = |line: &str| TlsSecret::of_line(Timestamp(7), line.as_bytes());
+        let random = "ab".repeat(32);
+        for line in ["", "CLIENT_RANDOM", "# comment", "CLIENT_RANDOM 00 00"] {
+            assert_eq!(of(line), None, "{line}");
+        }
+        assert_eq!(of(&format!("PASSWORD {random} 00")), None);
+        assert_eq!(of(&format!("CLIENT_RANDOM {random} ")), None);
+        assert_eq!(of(&format!("CLIENT_RANDOM {random} 0g")), None);
+        assert_eq!(of(&format!("CLIENT_RANDOM {random} {}", "00".repeat(65))), None);
+        assert!(of(&format!("CLIENT_RANDOM {random} 00")).is_some());
+    }
 }

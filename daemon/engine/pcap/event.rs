@@ -78,7 +78,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) -> bool {
             begin(out, TLS_CLOSED, *at);
             put_session(out, session);
         }
-        Record::Packet(_) | Record::Tls(TlsEvent::Data(_)) => return false,
+        Record::Packet(_) | Record::Tls(TlsEvent::Data(_)) | Record::Secret(_) => return false,
     }
     true
 }

@@ -25,7 +25,7 @@ pub use event::Head;
 pub use reader::{Item, Reader, Tally};
 pub use writer::{
     Direction, Statistics, write_event, write_exported, write_head, write_names, write_packet, write_record,
-    write_statistics,
+    write_secret, write_statistics,
 };
 
 use thiserror::Error;
@@ -74,6 +74,9 @@ mod number {
     pub(super) const NAMES: u32 = 4;
     pub(super) const STATISTICS: u32 = 5;
     pub(super) const ENHANCED_PACKET: u32 = 6;
+    pub(super) const SECRETS: u32 = 10;
+    /// Kind of secrets: an NSS key log. "TLSK" in ASCII.
+    pub(super) const KEY_LOG: u32 = 0x544c_534b;
     /// Remora's events: block numbers with the highest bit set are for local use. "REM" in ASCII.
     pub(super) const REMORA_EVENT: u32 = 0x8052_454d;
 
@@ -82,6 +85,8 @@ mod number {
     pub(super) const REMORA_PACKET: u16 = 0x8001;
     /// Remora's description of a piece of TLS plaintext.
     pub(super) const REMORA_TLS: u16 = 0x8002;
+    /// When a secret was seen.
+    pub(super) const REMORA_SECRET: u16 = 0x8003;
 
     pub(super) const RAW_IP: u16 = 101;
     /// Exported PDUs (`LINKTYPE_WIRESHARK_UPPER_PDU`).

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::cursor::Cursor;
 use super::event::{self, Event, Head};
 use super::fragments::Fragments;
-use super::framing::{Framing, Piece};
+use super::framing::{Endian, Framing, Piece};
 use super::link::{self, NoPacket};
 use super::options::Options;
 use super::section::{Framed, Section};
 use super::unwrap::{Layer, layer};
 use super::{PcapError, classic, number};
 use crate::limits::pcap::LAYERS;
-use crate::model::{Hook, Packet, Record, SocketCookie, Timestamp, TlsEvent};
+use crate::model::{Hook, Packet, Record, SocketCookie, Timestamp, TlsEvent, TlsSecret};
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +117,11 @@ impl Reader {
                     None => self.tally.malformed += 1,
                 }
             }
-            // Names, statistics, keys and what others have for themselves.
+            Piece::Block { kind: number::SECRETS, endian, body } => {
+                let secret = secret_of(&body, endian);
+                self.ready.extend(secret.map(|secret| Item::Record(Record::Secret(secret))));
+            }
+            // Names, statistics and what others have for themselves.
             Piece::Block { .. } => {}
         }
     }
@@ -218,4 +222,16 @@ fn behind_tags(data: &Bytes) -> Option<Bytes> {
             return (at <= data.len()).then(|| data.slice(at..));
         }
     }
+}
+
+/// A secret that Remora wrote. Those in other programs' files stay there.
+fn secret_of(body: &[u8], endian: Endian) -> Option<TlsSecret> {
+    if endian.u32(body, 0)? != number::KEY_LOG {
+        return None;
+    }
+    let len = endian.u32(body, 4)? as usize;
+    let line = body.get(8..len.checked_add(8)?)?;
+    let options = body.get(8 + len.checked_next_multiple_of(4)?..)?;
+    let (_, at) = Options::new(options, endian).find(|(code, _)| *code == number::REMORA_SECRET)?;
+    TlsSecret::of_line(Timestamp(endian.u64(at, 0)?), line)
 }

@@ -6,7 +6,7 @@ use super::event::{self, Head};
 use super::number;
 use super::options;
 use crate::limits::pcap::PACKET;
-use crate::model::{AddrPort, Hook, Packet, Record, SocketTuple, Timestamp, TlsChunk, TlsEvent};
+use crate::model::{AddrPort, Hook, Packet, Record, SocketTuple, Timestamp, TlsChunk, TlsEvent, TlsSecret};
 
 /// Interface of raw IP packets in every file that Remora writes, and that of exported PDUs.
 const PACKETS: u32 = 0;
@@ -116,11 +116,26 @@ pub fn write_record(out: &mut Vec<u8>, record: &Record) {
     match record {
         Record::Packet(packet) => write_packet(out, packet, ""),
         Record::Tls(TlsEvent::Data(chunk)) => write_exported(out, chunk, None, ""),
+        Record::Secret(secret) => write_secret(out, secret),
         other => write_event(out, other),
     }
 }
 
-/// Appends a record that is no packet and no TLS plaintext; those are left out.
+/// Appends key material: readers open with it the packets that follow.
+pub fn write_secret(out: &mut Vec<u8>, secret: &TlsSecret) {
+    let mut line = secret.line().into_bytes();
+    line.push(b'\n');
+    block(out, number::SECRETS, |out| {
+        out.extend_from_slice(&number::KEY_LOG.to_le_bytes());
+        out.extend_from_slice(&(line.len() as u32).to_le_bytes());
+        out.extend_from_slice(&line);
+        options::pad(out, line.len());
+        options::put(out, number::REMORA_SECRET, &secret.at.0.to_le_bytes());
+        options::end(out);
+    });
+}
+
+/// Appends a record that is no packet, no TLS plaintext and no secret; those are left out.
 pub fn write_event(out: &mut Vec<u8>, record: &Record) {
     let mut body = Vec::with_capacity(128);
     if event::put_record(&mut body, record) {

@@ -11,7 +11,7 @@ use super::items;
 use crate::model::{
     AddrPort, CaptureSource, DropReason, Hook, Loss, OwnerEvidence, Packet, Process, ProcessEvent,
     ProcessKey, Record, SocketCookie, SocketEvent, SocketTuple, TcpState, Timestamp, TlsChunk, TlsEvent,
-    TlsLibrary, TlsSession, TlsWitness,
+    TlsLibrary, TlsSecret, TlsSession, TlsWitness,
 };
 
 fn head() -> Head {
@@ -77,6 +77,14 @@ fn packet() -> impl Strategy<Value = Record> {
             Record::Packet(Packet { at, cookie, hook, ifindex, socket, wire_len, data })
         },
     )
+}
+
+fn secret() -> impl Strategy<Value = Record> {
+    let label = prop::sample::select(TlsSecret::LABELS.to_vec());
+    let secret = prop::collection::vec(any::<u8>(), 1..=TlsSecret::MAX_BYTES);
+    (at(), label, any::<[u8; 32]>(), secret).prop_map(|(at, label, random, secret)| {
+        Record::Secret(TlsSecret::new(at, label.as_bytes(), random, &secret).expect("a secret"))
+    })
 }
 
 fn socket_event() -> impl Strategy<Value = Record> {
@@ -153,7 +161,7 @@ fn loss() -> impl Strategy<Value = Record> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![4 => packet(), 2 => socket_event(), 2 => process_event(), 2 => tls_event(), 1 => loss()]
+    prop_oneof![4 => packet(), 2 => socket_event(), 2 => process_event(), 2 => tls_event(), 1 => loss(), 1 => secret()]
 }
 
 proptest! {
