@@ -1,6 +1,6 @@
 //! Raw capture as the daemon starts, asks and stops it.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 
 use crate::api::schema::RawCapture;
 use crate::archive::{Archive, ArchiveConfig, Feed, Identities, RawStatus, Recorder, State};
@@ -46,7 +46,12 @@ impl Identities for Known {
 
     fn losses(&self) -> Vec<(DropReason, u64)> {
         let Some(capture) = self.capture.get() else { return Vec::new() };
-        let capture = capture.lock().unwrap_or_else(PoisonError::into_inner);
+        // The recorder never waits for those who look at capture: it asks again soon.
+        let capture = match capture.try_lock() {
+            Ok(capture) => capture,
+            Err(TryLockError::Poisoned(capture)) => capture.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
         // Counters that cannot be read are said by the status.
         let counters = capture.as_ref().and_then(|capture| capture.counters().ok());
         counters.map_or_else(Vec::new, |counters| losses_of(&counters).to_vec())

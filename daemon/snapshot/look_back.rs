@@ -25,6 +25,10 @@ pub const LEAD: Duration = Duration::from_secs(70);
 /// Dissection stops and starts a little after it was switched, when the queues are worked off.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// Stored calls around a window that are remembered: 72 MiB. Beyond it the newest are not, so that some calls may come
+/// twice, which is said.
+const MAX_KNOWN: usize = 4 << 20;
+
 /// What a look back is to do.
 #[derive(Clone, Debug)]
 pub struct LookBack {
@@ -104,7 +108,7 @@ impl Library {
 struct Look<'a> {
     stored: &'a Reader,
     window: (Timestamp, Timestamp),
-    known: HashSet<u64>,
+    known: Known,
     ready: Vec<Entry>,
     /// Judged last: they end about when the window does.
     at_the_end: Vec<Entry>,
@@ -118,7 +122,7 @@ impl<'a> Look<'a> {
         let mut this = Self {
             stored,
             window: (Timestamp(from.0.saturating_sub(MARGIN.as_nanos() as u64)), to.plus(MARGIN)),
-            known: HashSet::new(),
+            known: Known::new(MAX_KNOWN),
             ready: Vec::new(),
             at_the_end: Vec::new(),
             done: LookedBack::default(),
@@ -137,9 +141,15 @@ impl<'a> Look<'a> {
         };
         let known = &mut self.known;
         self.stored.search(&Arc::new(search), keys, |found| {
-            known.extend(found.value);
+            found.value.into_iter().for_each(|key| known.add(key));
             ControlFlow::Continue(())
         })?;
+        if known.left_out > 0 {
+            let (most, more) = (known.most, std::mem::take(&mut known.left_out));
+            self.done.errors.push(format!(
+                "of the calls around the window that are stored, {most} are remembered; {more} others may come twice"
+            ));
+        }
         Ok(())
     }
 
@@ -196,11 +206,32 @@ impl<'a> Look<'a> {
     /// Lets a call pass unless it is stored, whole or as the half that was seen when dissection began.
     fn judge(&mut self, entry: Entry) {
         let is_known =
-            [Half::Whole, Half::Response].iter().any(|half| self.known.contains(&key_of(&entry, *half)));
+            [Half::Whole, Half::Response].iter().any(|half| self.known.keys.contains(&key_of(&entry, *half)));
         if is_known {
             self.done.known += 1;
         } else {
             self.ready.push(entry);
+        }
+    }
+}
+
+/// Calls that stored entries stand for, up to a number.
+struct Known {
+    keys: HashSet<u64>,
+    most: usize,
+    left_out: u64,
+}
+
+impl Known {
+    fn new(most: usize) -> Self {
+        Self { keys: HashSet::new(), most, left_out: 0 }
+    }
+
+    fn add(&mut self, key: u64) {
+        if self.keys.len() < self.most || self.keys.contains(&key) {
+            self.keys.insert(key);
+        } else {
+            self.left_out += 1;
         }
     }
 }
@@ -232,4 +263,17 @@ fn last_moment(entry: &Entry) -> Timestamp {
     let timing = &entry.timing;
     let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
     moments.into_iter().max().unwrap_or(Timestamp::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_what_is_not_is_counted() {
+        let mut known = Known::new(3);
+        [1, 2, 2, 3, 3, 4, 5, 1].into_iter().for_each(|key| known.add(key));
+        assert_eq!((known.keys.len(), known.left_out), (3, 2));
+        assert!([1, 2, 3].iter().all(|key| known.keys.contains(key)));
+    }
 }

@@ -169,7 +169,15 @@ fn one(snapshot: &SnapshotInfo, json: bool) -> Result<(), Failure> {
     }
     for dissection in &snapshot.dissections {
         let DissectionInfo { name, state, progress, entries, .. } = dissection;
-        println!("  dissection {} is {state} ({progress} %): {entries} entries", safe(name));
+        let held = match (dissection.held_bytes, dissection.max_held_bytes) {
+            (0, _) | (_, 0) => String::new(),
+            (held, most) => format!(", {} of at most {} held", bytes(held), bytes(most)),
+        };
+        let resumed = match dissection.resumed_entries {
+            0 => String::new(),
+            kept => format!(", gone on with after {kept}"),
+        };
+        println!("  dissection {} is {state} ({progress} %): {entries} entries{resumed}{held}", safe(name));
         dissection.errors.iter().for_each(|error| println!("    {}", safe(error)));
     }
     Ok(())
