@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, Nginx, PythonServer, npm_peers};
+use crate::support::{Daemon, Nginx, PythonServer};
 
 /// Answers each text with its own; says hello first. The argument is the compression.
 const SERVER: &str = r#"
@@ -127,39 +127,4 @@ fn root_filters_find_messages_by_their_direction_and_content() {
     talk(&format!("ws://127.0.0.1:{}/x", server.port), "'deflate'");
     assert_eq!(text_of(&asks.next()), r#"{"kind":"ask","number":3}"#);
     assert_eq!(text_of(&echo.next()).len(), 200_023);
-}
-
-#[test]
-fn root_messages_of_wscat_are_entries() {
-    let server = start_server("'deflate'");
-    let daemon = Daemon::start();
-    let mut feed = daemon.feed(&format!("ws and dst.port == {}", server.port));
-    let said = format!("\"{}\"", "said by wscat ".repeat(200));
-    let done = Command::new(npm_peers().join("node_modules/.bin/wscat"))
-        .args([
-            "--connect",
-            &format!("ws://127.0.0.1:{}/cat", server.port),
-            "--wait",
-            "1",
-            "--execute",
-            &said,
-        ])
-        .args(["--header", "Authorization: Bearer purr"])
-        .output()
-        .expect("run wscat");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    // The greeting, what was said, its echo, and a close from both ends.
-    let entries = feed.take(5);
-    assert_eq!(texts(&entries, "request"), [said.as_str()]);
-    assert_eq!(texts(&entries, "response")[1], format!(r#"{{"kind":"echo","of":{said}}}"#));
-    let compressed =
-        |entry: &&Value| entry["request"]["compressed"] == true || entry["response"]["compressed"] == true;
-    assert!(entries.iter().filter(compressed).count() >= 2, "wscat agrees on compression");
-    for entry in &entries {
-        let side = if entry["request"].is_null() { "response" } else { "request" };
-        assert_eq!(entry[side]["path"], "/cat");
-        assert_eq!(entry["error"], Value::Null, "{entry}");
-        assert_eq!(entry["src"]["processName"], "node", "{entry}");
-    }
-    assert!(feed.is_quiet(Duration::from_millis(300)));
 }

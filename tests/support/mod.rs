@@ -16,5 +16,5 @@ pub(crate) use conversations::conversations;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;
-pub(crate) use peers::{GrpcServer, Nginx, NodeServer, PythonServer, curl, free_port, npm_peers};
+pub(crate) use peers::{GrpcServer, Nginx, NodeServer, PythonServer, curl, free_port};
 pub(crate) use wait::until;

@@ -170,7 +170,7 @@ pub(crate) fn grpc_python() -> std::path::PathBuf {
 }
 
 /// A directory below `target` with the packages of `tests/npm_peers`, which the first test makes.
-pub(crate) fn npm_peers() -> std::path::PathBuf {
+fn npm_peers() -> std::path::PathBuf {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let home = root.join("target/npm-peers");
     // Several tests may come here at once.
