@@ -1,5 +1,9 @@
 //! Issue 4, point 3: delayed dissection goes on after a crash, keeps its limits, and shows the gaps that live had.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use remora::store::COMMIT_INTERVAL;
 use serde_json::Value;
 
 use crate::snapshots::{assert_equal, create, dissect, entries, without_places};
@@ -19,7 +23,7 @@ fn root_a_dissection_goes_on_after_kill_9_and_equals_one_without_a_break() {
         Daemon::start_with(Options { state: Some(state.path().to_path_buf()), config })
     };
     let file = state.path().join("conversations.pcap");
-    std::fs::write(&file, crate::support::conversations(6_000, 2_000)).expect("file");
+    std::fs::write(&file, crate::support::conversations(20_000, 1_000)).expect("file");
     let daemon = start(100);
     let output = daemon.remora(&["snapshot", "import", "one", file.to_str().expect("path")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -28,30 +32,23 @@ fn root_a_dissection_goes_on_after_kill_9_and_equals_one_without_a_break() {
         |daemon: &Daemon, name: &str| daemon.data(&format!("/api/v1/snapshots/one/dissections/{name}"));
     until("the one without a break", || (shown(&daemon, "whole")["state"] == "completed").then_some(()));
     let whole = all_of(&daemon, "one/whole");
-    assert!(whole.len() > 6_000, "{}", whole.len());
+    assert!(whole.len() > 20_000, "{}", whole.len());
     assert!(daemon.stop().success());
 
-    let mut daemon = start(4);
+    let mut daemon = start(3);
     assert_eq!(daemon.post("/api/v1/snapshots/one/dissections", r#"{"name":"cut"}"#).status, 202);
-    // Entries that a kill left there, how often that were more than before, and how many are waited for.
-    let (mut kept, mut times, mut wanted) = (0, 0, 0);
-    while times < 2 {
-        wanted += 500;
-        until("some entries more", || {
-            let now = shown(&daemon, "cut");
-            assert_ne!(now["state"], "completed", "it must be interrupted to prove anything: {now}");
-            (now["state"] == "running" && now["entries"].as_u64() > Some(wanted)).then_some(())
-        });
+    // Entries that the last kill left there.
+    let mut kept = 0;
+    for _ in 0..2 {
+        until_more_are_committed(|| shown(&daemon, "cut"), kept);
         daemon.kill();
-        daemon = start(4);
+        daemon = start(3);
         let now = until("it to go on", || Some(shown(&daemon, "cut")).filter(|now| now["maxHeldBytes"] != 0));
         let resumed = now["resumedEntries"].as_u64().expect("resumedEntries");
-        assert!(resumed >= kept, "{resumed} after {kept}");
+        assert!(resumed > kept, "{resumed} after {kept}");
         let found = all_of(&daemon, "one/cut");
         assert_same_start(&found, &whole);
         assert!(found.len() as u64 >= resumed, "what was committed is there at once");
-        // None more, if the kill came before the next commit.
-        times += u32::from(resumed > kept);
         kept = resumed;
     }
     daemon.kill();
@@ -66,6 +63,26 @@ fn root_a_dissection_goes_on_after_kill_9_and_equals_one_without_a_break() {
     let own = nice_of(std::process::id(), "");
     assert_eq!(nice_of(daemon.pid(), "dissect-1"), own.max(15), "its own priority");
     assert_eq!(nice_of(daemon.pid(), "recorder"), own, "and nobody else's");
+}
+
+/// Waits until more than `kept` entries survive a kill: a commit is due a second after the first of them was made,
+/// and it comes before progress is shown once more.
+fn until_more_are_committed(shown: impl Fn() -> Value, kept: u64) {
+    let running = || {
+        let now = shown();
+        assert_ne!(now["state"], "completed", "it must be interrupted to prove anything: {now}");
+        now
+    };
+    until("some entries more", || (running()["entries"].as_u64() > Some(kept)).then_some(()));
+    let due = Instant::now() + COMMIT_INTERVAL;
+    let mut progress = BTreeSet::new();
+    until("their commit", || {
+        let packets = running()["packets"].as_u64();
+        if Instant::now() >= due {
+            progress.insert(packets);
+        }
+        (progress.len() > 2).then_some(())
+    });
 }
 
 /// What is there is there as it was without a break: equal in all fields and in the same order.

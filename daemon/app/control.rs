@@ -195,7 +195,7 @@ impl Running {
             }
         };
         let drops = self.metrics.drops();
-        for (reason, count) in super::raw::losses_of(&counters) {
+        for (reason, count) in counters.losses() {
             drops.set(reason, count);
         }
         self.metrics.set(Metric::CapturePackets, counters.captured + counters.truncated);

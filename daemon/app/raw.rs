@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 
 use crate::api::schema::RawCapture;
 use crate::archive::{Archive, ArchiveConfig, Feed, Identities, RawStatus, Recorder, State};
-use crate::capture::{Capture, KernelCounters};
+use crate::capture::Capture;
 use crate::config::Config;
 use crate::engine::model::{CaptureSource, DropReason, NodeInfo, Record, Timestamp};
 use crate::resolve::Directory;
@@ -54,22 +54,8 @@ impl Identities for Known {
         };
         // Counters that cannot be read are said by the status.
         let counters = capture.as_ref().and_then(|capture| capture.counters().ok());
-        counters.map_or_else(Vec::new, |counters| losses_of(&counters).to_vec())
+        counters.map_or_else(Vec::new, |counters| counters.losses().to_vec())
     }
-}
-
-/// What the kernel's side lost, by reason.
-pub(super) fn losses_of(counters: &KernelCounters) -> [(DropReason, u64); 8] {
-    [
-        (DropReason::RingFull, counters.ring_full),
-        (DropReason::PacketTruncated, counters.truncated),
-        (DropReason::PacketUnreadable, counters.unreadable),
-        (DropReason::SocketRingFull, counters.socket_ring_full),
-        (DropReason::TlsRingFull, counters.tls_ring_full),
-        (DropReason::TlsUnreadable, counters.tls_unreadable),
-        (DropReason::TlsOverBudget, counters.tls_over_budget),
-        (DropReason::RecordMalformed, counters.malformed),
-    ]
 }
 
 pub(super) fn config_of(config: &Config, enabled: bool) -> ArchiveConfig {

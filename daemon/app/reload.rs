@@ -8,7 +8,8 @@ use nix::unistd::User;
 use super::control::Running;
 use crate::capture::{Capture, CgroupRule, Scope, ScopeLists};
 use crate::config::{
-    Config, DissectionConfig, GrpcConfig, ScopeConfig, Sources, TlsScopeConfig, descriptors as files,
+    Config, DissectionConfig, GrpcConfig, ScopeConfig, Sources, TlsConfig, TlsScopeConfig,
+    descriptors as files,
 };
 use crate::engine::protobuf::{DescriptorSet, Schemas};
 use crate::runtime::notify;
@@ -77,8 +78,12 @@ impl Reload {
 
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let rings = |config: &Config| (config.capture.ring_size, config.capture.socket_ring_size);
-    let tls = |config: &Config| (config.tls.enabled, config.tls.ring_size, config.tls.max_message);
-    // Descriptors take effect at once.
+    // Scopes and descriptors take effect at once.
+    let tls = |config: &Config| TlsConfig {
+        include: TlsScopeConfig::default(),
+        exclude: TlsScopeConfig::default(),
+        ..config.tls.clone()
+    };
     let dissection =
         |config: &Config| DissectionConfig { grpc: GrpcConfig::default(), ..config.dissection.clone() };
     let places = |config: &Config| (config.store.enabled, config.store.path.clone());

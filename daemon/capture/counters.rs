@@ -83,13 +83,13 @@ impl KernelCounters {
         }
     }
 
-    /// The losses by the names that all of Remora uses. A truncated packet is handed over, yet counts.
-    pub fn losses(&self) -> [(DropReason, u64); 9] {
+    /// The losses by the names that all of Remora uses. A truncated packet is handed over, yet counts. What is
+    /// not IP is no loss; `not_ip` as a reason is the router's.
+    pub fn losses(&self) -> [(DropReason, u64); 8] {
         [
             (DropReason::RingFull, self.ring_full),
             (DropReason::PacketTruncated, self.truncated),
             (DropReason::PacketUnreadable, self.unreadable),
-            (DropReason::NotIp, self.not_ip),
             (DropReason::SocketRingFull, self.socket_ring_full),
             (DropReason::TlsRingFull, self.tls_ring_full),
             (DropReason::TlsUnreadable, self.tls_unreadable),

@@ -142,10 +142,16 @@ fn names(config: &Config, check: &mut Check<'_>) {
             });
         }
     }
-    for unit in capture.include.units.iter().chain(&capture.exclude.units) {
-        check.require(unit.contains('.'), "capture.include.units", || {
-            format!("{unit:?} does not say what kind of unit it is; write {unit}.service")
-        });
+    let lists = [
+        ("capture.include.units", &capture.include.units),
+        ("capture.exclude.units", &capture.exclude.units),
+    ];
+    for (key, units) in lists {
+        for unit in units {
+            check.require(unit.contains('.'), key, || {
+                format!("{unit:?} does not say what kind of unit it is; write {unit}.service")
+            });
+        }
     }
     let lists = [
         ("tls.include.executables", &tls.include.executables),

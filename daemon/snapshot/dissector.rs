@@ -8,7 +8,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use crate::engine::limits::Limits;
-use crate::engine::model::{DropReason, Entry, NodeInfo, Record, Timestamp};
+use crate::engine::model::{CaptureSource, DropReason, Entry, NodeInfo, Record, Timestamp};
 use crate::engine::pcap::Item;
 use crate::engine::replay::Replay;
 use crate::engine::shard::{ShardContext, Sink};
@@ -23,6 +23,12 @@ const MAX_WAITING: usize = 4096;
 
 /// Bytes of them: entries hold bodies.
 const MAX_WAITING_BYTES: usize = 32 << 20;
+
+/// Who made entries that come out of a file. `run` is the prefix of their stream ids.
+pub fn file_context(run: CompactString) -> ShardContext {
+    let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
+    ShardContext { node, run, source: CaptureSource::File }
+}
 
 /// How often what was forgotten live is forgotten here.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);

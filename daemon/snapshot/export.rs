@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::about::{About, Scope};
+use super::dissector::file_context;
 use super::keys::Keys;
 use super::library::Library;
 use super::named::Named;
@@ -15,14 +16,12 @@ use super::{CaptureFile, Dissector, SnapshotError};
 use crate::engine::kfl::Filter;
 use crate::engine::limits::Limits;
 use crate::engine::model::{
-    AddrPort, CaptureSource, Entry, FiveTuple, L4, NodeInfo, Packet, Process, Record, SocketCookie,
-    Timestamp, TlsEvent, TlsSecret,
+    AddrPort, Entry, FiveTuple, L4, Packet, Process, Record, SocketCookie, Timestamp, TlsEvent, TlsSecret,
 };
 use crate::engine::pcap::{
     Head, Item, write_classic_head, write_classic_packet, write_event, write_exported, write_head,
     write_packet, write_secret,
 };
-use crate::engine::shard::ShardContext;
 use crate::engine::wire::Headers;
 use crate::resolve::Directory;
 
@@ -405,9 +404,7 @@ impl Chosen {
         filters: &[Filter],
         limits: &Arc<Limits>,
     ) -> Result<Self, SnapshotError> {
-        let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
-        let context = ShardContext { node, run: "export".into(), source: CaptureSource::File };
-        let mut dissector = Dissector::new(Arc::clone(limits), context);
+        let mut dissector = Dissector::new(Arc::clone(limits), file_context("export".into()));
         let mut chosen = Self::default();
         let mut judge = |entry: Entry| {
             let began =

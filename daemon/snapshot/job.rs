@@ -6,18 +6,19 @@
 //! have made; where it is not (another release, other limits), the comparison says so and all is made anew.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use compact_str::format_compact;
+
 use super::dissections::Key;
+use super::dissector::file_context;
 use super::library::{Library, filter_at};
 use super::made::{Counts, Made};
 use super::manifest::{Dissection, Snapshot, Stage};
 use super::pace::{Pacer, STEP};
 use super::{CaptureFile, Dissector, SnapshotError};
-use crate::engine::model::{CaptureSource, NodeInfo, Record};
+use crate::engine::model::Record;
 use crate::engine::pcap::Item;
-use crate::engine::shard::ShardContext;
 use crate::store::{Store, StoreError};
 
 /// Things that went wrong, kept per dissection.
@@ -122,10 +123,8 @@ impl<'a> Job<'a> {
         self.live.errors.clear();
         (self.packets, self.bytes) = (0, 0);
         self.library.dissections.show(self.key, &self.live);
-        let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
-        let run = format!("{:x}.{}", self.snapshot.created.millis(), self.key.1).into();
-        let context = ShardContext { node, run, source: CaptureSource::File };
-        let mut dissector = Dissector::new(self.library.limits(), context);
+        let run = format_compact!("{:x}.{}", self.snapshot.created.millis(), self.key.1);
+        let mut dissector = Dissector::new(self.library.limits(), file_context(run));
         let flow = self.replay(&mut dissector, &mut made)?;
         if flow.is_continue() {
             dissector.finish(&mut |entry| made.take(entry));

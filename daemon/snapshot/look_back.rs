@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::dissector::file_context;
 use super::library::Library;
 use super::made::moment;
 use super::pace::{Pacer, STEP};
 use super::{CaptureFile, Dissector, SnapshotError};
-use crate::engine::model::{CaptureSource, Entry, NodeInfo, Timestamp};
+use crate::engine::model::{CaptureSource, Entry, Timestamp};
 use crate::engine::shard::ShardContext;
 use crate::store::{Reader, Search};
 
@@ -83,8 +84,7 @@ impl Library {
         out: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<LookedBack, SnapshotError> {
         let mut look = Look::new(wanted, stored, self.pacer())?;
-        let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
-        let context = ShardContext { node, run: wanted.run.clone(), source: CaptureSource::Ebpf };
+        let context = ShardContext { source: CaptureSource::Ebpf, ..file_context(wanted.run.clone()) };
         let mut dissector = Dissector::new(self.limits(), context);
         for name in segments {
             if look.file(&directory.join(name), &mut dissector, out).is_break() {
@@ -171,7 +171,11 @@ impl<'a> Look<'a> {
             match file.next_item() {
                 Ok(Some(item)) => dissector.item(item, &mut |entry| self.take(entry)),
                 Ok(None) => break,
-                Err(error) => self.done.errors.push(error.to_string()),
+                // Nothing behind it can be told apart.
+                Err(error) => {
+                    self.done.errors.push(error.to_string());
+                    break;
+                }
             }
             items += 1;
             if items % STEP == 0 {

@@ -33,7 +33,7 @@ use crate::store::StoreError;
 
 pub use self::about::{About, Scope};
 pub use self::capture_file::{CaptureFile, FileError};
-pub use self::dissector::{Dissector, Losses};
+pub use self::dissector::{Dissector, Losses, file_context};
 pub use self::export::{Export, Format, Wanted};
 pub use self::library::{Library, Making};
 pub use self::look_back::{LEAD, LookBack, LookedBack};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::Dissector;
+use super::dissector::file_context;
 use crate::engine::limits::Limits;
-use crate::engine::model::{CaptureSource, NodeInfo, Packet, Record, SocketCookie};
+use crate::engine::model::{Packet, Record, SocketCookie};
 use crate::engine::pcap::{Item, write_names};
-use crate::engine::shard::ShardContext;
 use crate::engine::wire::Headers;
 
 /// Port of name servers (RFC 1035 section 4.2).
@@ -28,9 +28,7 @@ pub(super) struct Named {
 
 impl Named {
     pub(super) fn new(limits: &Arc<Limits>) -> Self {
-        let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
-        let context = ShardContext { node, run: "names".into(), source: CaptureSource::File };
-        let dissector = Dissector::new(Arc::clone(limits), context);
+        let dissector = Dissector::new(Arc::clone(limits), file_context("names".into()));
         Self { dissector, written: HashMap::new(), knows_any: false }
     }
 

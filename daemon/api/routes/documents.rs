@@ -117,7 +117,7 @@ impl Document {
             let stretch = history.oldest_first(&self.filter, span)?;
             for found in stretch.found {
                 let Stored::Entry(entry) = found else { continue };
-                if entry.timing.request_start > self.window.1 {
+                if entry.timing.began() > self.window.1 {
                     continue;
                 }
                 self.entry(&self.look.write(&entry));

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use remora::config::descriptors;
 use remora::engine::kfl::{Context, Filter};
 use remora::engine::limits::Limits;
-use remora::engine::model::{CaptureSource, Entry, NodeInfo};
+use remora::engine::model::Entry;
 use remora::engine::pcap::Tally;
 use remora::engine::present::{View, full_json};
-use remora::engine::shard::ShardContext;
 use remora::runtime::clock;
-use remora::snapshot::{CaptureFile, Dissector, Losses};
+use remora::snapshot::{CaptureFile, Dissector, Losses, file_context};
 
 use crate::command::DissectOptions;
 use crate::failure::Failure;
@@ -33,15 +32,13 @@ pub(crate) fn run(options: &DissectOptions, json: bool, paint: Paint) -> Result<
         out: BufWriter::new(std::io::stdout()),
         failed: None,
     };
-    let node = Arc::new(NodeInfo { name: "file".into(), ip: [0, 0, 0, 0].into() });
-    let context = ShardContext { node, run: "file".into(), source: CaptureSource::File };
     let limits = Limits::default();
     if let Some(folder) = &options.descriptors {
         let (set, left_out) = descriptors::read(folder)?;
         left_out.iter().for_each(|problem| eprintln!("{problem}"));
         limits.schemas.replace(set);
     }
-    let mut dissector = Dissector::new(Arc::new(limits), context);
+    let mut dissector = Dissector::new(Arc::new(limits), file_context("file".into()));
     let mut ended = Ok(());
     while !shown.is_over() {
         match file.next_item() {
