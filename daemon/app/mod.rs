@@ -356,6 +356,7 @@ fn capture_config(config: &Config) -> Result<CaptureConfig> {
         tls_message_bytes: bytes(config.tls.max_message),
         tls_secrets: config.tls.keylog,
         scope: reload::scope(config)?,
+        container_of: crate::host::container_of,
         own_pid: std::process::id(),
     })
 }

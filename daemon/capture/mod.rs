@@ -36,7 +36,7 @@ use crate::engine::model::{Record, Timestamp};
 
 pub use self::counters::KernelCounters;
 pub use self::report::{JobReport, MissingProgram};
-pub use self::scope::{CgroupRule, Scope, ScopeLists};
+pub use self::scope::{CgroupRule, ContainerOf, Scope, ScopeLists};
 pub use self::tls::{TlsProcess, TlsSeen, TlsUse};
 
 /// Where records go. Called on a capture thread, so it must not wait.
@@ -72,6 +72,8 @@ pub struct CaptureConfig {
     pub tls_secrets: bool,
     /// Which packets.
     pub scope: Scope,
+    /// Says which container the cgroup at a path (below the root) is in; see [`ContainerOf`].
+    pub container_of: ContainerOf,
     /// Process whose sockets, and whose clients' sockets, are not captured; 0: none. In the initial
     /// pid namespace.
     pub own_pid: u32,
@@ -87,6 +89,7 @@ impl Default for CaptureConfig {
             tls_message_bytes: 2 << 20,
             tls_secrets: false,
             scope: Scope::default(),
+            container_of: |_| None,
             own_pid: 0,
         }
     }
@@ -224,7 +227,7 @@ impl Capture {
         let tls_maps = tls.as_ref().map(TlsSide::scope);
         let scope = ScopeKeeper::start(
             &config.scope,
-            plan.cgroup2.clone(),
+            (plan.cgroup2.clone(), config.container_of),
             maps,
             tls_maps,
             (cgroups, noticed_cgroups),

@@ -58,7 +58,7 @@ fn try_start(
         ..super::options(config, config.tls_ring_bytes)
     })?;
     let scope = Arc::new(TlsScopeMaps::of(&loaded)?);
-    scope.set(&config.scope, &scope::resolve(plan.cgroup2.as_deref(), &config.scope))?;
+    scope.set(&config.scope, &scope::resolve(plan.cgroup2.as_deref(), config.container_of, &config.scope))?;
     let executables = Arc::new(Executables::of(&loaded)?);
     executables.set(&config.scope)?;
     let counters = loaded.map("tls_counters")?;

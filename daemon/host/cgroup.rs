@@ -32,7 +32,7 @@ impl CgroupFacts {
         let paths = || lines.iter().map(|(_, path)| *path);
         Self {
             path: paths().find(|path| *path != "/").unwrap_or("/").to_owned(),
-            container_id: paths().find_map(container).unwrap_or_default(),
+            container_id: paths().find_map(container_of).unwrap_or_default(),
             unit: paths().find_map(unit).unwrap_or_default(),
         }
     }
@@ -53,7 +53,8 @@ fn ranked_path(line: &str) -> Option<(u8, &str)> {
     path.starts_with('/').then_some((rank, path))
 }
 
-fn container(path: &str) -> Option<CompactString> {
+/// The innermost container or machine that the cgroup at `path` is in: its id, or its name.
+pub fn container_of(path: &str) -> Option<CompactString> {
     let mut inner_to_outer = path.rsplit('/').peekable();
     while let Some(name) = inner_to_outer.next() {
         let parent = inner_to_outer.peek().copied().unwrap_or_default();

@@ -8,6 +8,6 @@ mod inspector;
 mod process;
 mod recent;
 
-pub use self::cgroup::CgroupFacts;
+pub use self::cgroup::{CgroupFacts, container_of};
 pub use self::inspector::{Inspector, Sighting};
 pub use self::recent::RecentMap;

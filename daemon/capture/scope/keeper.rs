@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{CgroupRule, Executables, Scope, ScopeMaps, TlsScopeMaps, resolve};
+use super::{CgroupRule, ContainerOf, Executables, Scope, ScopeMaps, TlsScopeMaps, resolve};
 use crate::capture::CaptureError;
 use crate::runtime::spawn_thread;
 
@@ -52,11 +52,12 @@ struct Kept {
     packets: ScopeMaps,
     tls: Option<(Arc<TlsScopeMaps>, Arc<Executables>)>,
     root: Option<PathBuf>,
+    container_of: ContainerOf,
 }
 
 impl Kept {
     fn apply(&mut self) -> Result<(), CaptureError> {
-        let found = resolve(self.root.as_deref(), &self.scope);
+        let found = resolve(self.root.as_deref(), self.container_of, &self.scope);
         if let Some((tls, _)) = &self.tls {
             tls.set(&self.scope, &found)?;
         }
@@ -93,13 +94,13 @@ impl ScopeKeeper {
     /// before, since discovery adds to that.
     pub(in crate::capture) fn start(
         scope: &Scope,
-        root: Option<PathBuf>,
+        (root, container_of): (Option<PathBuf>, ContainerOf),
         packets: ScopeMaps,
         tls: Option<(Arc<TlsScopeMaps>, Arc<Executables>)>,
         (notice, notices): (CgroupNotice, Receiver<u64>),
     ) -> Result<Self, CaptureError> {
         let (known, unmet) = (HashSet::new(), Vec::new());
-        let mut kept = Kept { scope: scope.clone(), known, unmet, packets, tls, root };
+        let mut kept = Kept { scope: scope.clone(), known, unmet, packets, tls, root, container_of };
         kept.apply()?;
         notice.is_wanted.store(kept.has_names(), Ordering::Relaxed);
         let kept = Arc::new(Mutex::new(kept));

@@ -10,7 +10,7 @@ mod maps;
 
 use crate::config::Network;
 
-pub use cgroups::CgroupRule;
+pub use cgroups::{CgroupRule, ContainerOf};
 pub(super) use cgroups::{Verdicts, resolve};
 pub(super) use executables::Executables;
 pub(super) use keeper::{CgroupNotice, ScopeKeeper, notices};

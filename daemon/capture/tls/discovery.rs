@@ -97,7 +97,7 @@ impl Noticing {
     }
 
     pub(in crate::capture) fn rescope(&self) {
-        let _ = self.sender.try_send(Notice::Rescope);
+        self.send(Notice::Rescope);
     }
 
     pub(in crate::capture) fn socket(&self, pid: u32) {

@@ -116,3 +116,54 @@ impl FieldType {
         }
     }
 }
+
+/// Rows whose values are computed: `"name" Type "doc" "example" => getter;`.
+macro_rules! fields {
+    ($($name:literal $ty:ident $doc:literal $example:literal => $get:expr;)*) => {
+        &[$($crate::model::Field {
+            name: $name,
+            ty: $crate::model::FieldType::$ty,
+            source: $crate::model::FieldSource::Get($get),
+            doc: $doc,
+            example: $example,
+        },)*]
+    };
+}
+
+/// Rows whose values stand in the message tree: `"name" Type "path" "doc" "example";`, the path left out where it is
+/// the name, and the example where it is that there is a value.
+macro_rules! paths {
+    ($($name:literal $ty:ident $path:literal $doc:literal $example:literal;)*) => {
+        &[$($crate::model::Field {
+            name: $name,
+            ty: $crate::model::FieldType::$ty,
+            source: $crate::model::FieldSource::Path($path),
+            doc: $doc,
+            example: $example,
+        },)*]
+    };
+    ($($path:literal $ty:ident $doc:literal $example:literal;)*) => {
+        $crate::model::paths! { $($path $ty $path $doc $example;)* }
+    };
+    ($($path:literal $ty:ident $doc:literal;)*) => {
+        &[$($crate::model::Field {
+            name: $path,
+            ty: $crate::model::FieldType::$ty,
+            source: $crate::model::FieldSource::Path($path),
+            doc: $doc,
+            example: concat!("has(", $path, ")"),
+        },)*]
+    };
+}
+pub(crate) use {fields, paths};
+
+/// Two lists in a row; `N` is the length of both. The first may not be empty.
+pub(crate) const fn join<const N: usize, T: Copy>(one: &[T], other: &[T]) -> [T; N] {
+    let mut all = [one[0]; N];
+    let mut index = 0;
+    while index < N {
+        all[index] = if index < one.len() { one[index] } else { other[index - one.len()] };
+        index += 1;
+    }
+    all
+}

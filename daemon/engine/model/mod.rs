@@ -19,6 +19,7 @@ pub use entry::{
     Peer, ProtocolKey, Timing,
 };
 pub use field::{Field, FieldSource, FieldType, FieldValue};
+pub(crate) use field::{fields, join, paths};
 pub use identity::{NameFact, Process, ProcessKey, SocketCookie};
 pub use loss::{DropReason, Loss, Stage};
 pub use record::{OwnerEvidence, Packet, ProcessEvent, Record, SocketEvent, TcpState};

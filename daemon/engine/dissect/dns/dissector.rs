@@ -159,6 +159,10 @@ impl Lane {
 }
 
 impl Dissector for Dns {
+    fn held(&self) -> usize {
+        self.matcher.held()
+    }
+
     fn feed(
         &mut self,
         direction: Direction,

@@ -1,6 +1,6 @@
 //! The KFL fields that DNS fills.
 
-use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, Value};
+use crate::model::{Entry, Field, FieldValue, Value, fields, join, paths};
 
 fn is_ours(entry: &Entry) -> bool {
     matches!(entry.protocol.as_str(), "dns" | "mdns" | "llmnr")
@@ -43,30 +43,6 @@ fn extended_error(entry: &Entry) -> FieldValue<'_> {
         }
         _ => FieldValue::Missing,
     }
-}
-
-macro_rules! fields {
-    ($($name:literal $ty:ident $doc:literal $example:literal => $get:expr;)*) => {
-        &[$(Field {
-            name: $name,
-            ty: FieldType::$ty,
-            source: FieldSource::Get($get),
-            doc: $doc,
-            example: $example,
-        },)*]
-    };
-}
-
-macro_rules! paths {
-    ($($path:literal $ty:ident $doc:literal $example:literal;)*) => {
-        &[$(Field {
-            name: $path,
-            ty: FieldType::$ty,
-            source: FieldSource::Path($path),
-            doc: $doc,
-            example: $example,
-        },)*]
-    };
 }
 
 /// Names of the reference's list of variables, and what belongs beside them.
@@ -142,13 +118,4 @@ const PATHS: &[Field] = paths! {
 };
 
 /// All rows.
-pub(super) static FIELDS: &[Field] = &{
-    const COUNT: usize = VARIABLES.len() + PATHS.len();
-    let mut rows = [VARIABLES[0]; COUNT];
-    let mut index = 0;
-    while index < COUNT {
-        rows[index] = if index < VARIABLES.len() { VARIABLES[index] } else { PATHS[index - VARIABLES.len()] };
-        index += 1;
-    }
-    rows
-};
+pub(super) static FIELDS: &[Field] = &join::<{ VARIABLES.len() + PATHS.len() }, _>(VARIABLES, PATHS);

@@ -65,10 +65,12 @@ impl Matcher {
         let Some(at) = self.waiting.iter().position(|open| same(&open.query.message, id, question)) else {
             return self.unasked(service, answer, out);
         };
-        let Some(open) = self.waiting.get_mut(at) else { return };
-        // More of a zone may be to come.
-        let Some(answer) = merge(open, answer, out.limits) else { return };
-        let Some(open) = self.waiting.remove(at) else { return };
+        let Some(mut open) = self.waiting.remove(at) else { return };
+        let Some(answer) = merge(&mut open, answer, out.limits) else {
+            // More of the zone is to come; what waits stays in the order of the deadlines.
+            self.waiting.push_back(open);
+            return;
+        };
         if self.answered.len() >= limits::ANSWERED {
             self.answered.pop_front();
         }
@@ -104,6 +106,13 @@ impl Matcher {
         for open in std::mem::take(&mut self.waiting) {
             give_up(open, service, (kind, why), None, out);
         }
+    }
+
+    /// Bytes of memory that it holds, roughly: read, a record takes several times its bytes on the wire.
+    pub(super) fn held(&self) -> usize {
+        const GROWTH: u64 = 8;
+        let size = |open: &Pending| open.query.size + open.transfer.as_ref().map_or(0, |half| half.size);
+        usize::try_from(self.waiting.iter().map(size).sum::<u64>() * GROWTH).unwrap_or(usize::MAX)
     }
 
     /// When something is to be given up.

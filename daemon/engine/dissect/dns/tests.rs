@@ -424,6 +424,23 @@ fn a_zone_transfer_is_one_entry() {
 }
 
 #[test]
+fn a_zone_transfer_under_way_does_not_hold_up_what_waits_behind_it() {
+    let soa = [name("ns.x"), name("m.x"), vec![0; 20]].concat();
+    let mut rig = Rig::new(Carrier::Stream, 53, true);
+    let patience = rig.limits.lookup_timeout;
+    rig.feed(UP, &Wire::query(1, "x", 252).framed());
+    rig.feed(UP, &Wire::query(2, "silent.x", 1).framed());
+    rig.wait(patience / 2);
+    rig.feed(DOWN, &Wire::answer(1, "x", 252).record(1, "", 6, &soa).framed());
+    rig.wait(patience * 3 / 4);
+    let errors: Vec<_> = rig.out.iter().map(error_of).collect();
+    assert_eq!(errors, [Some((ErrorKind::Timeout, "no answer in time"))]);
+    assert_eq!(rig.out[0].summary, "silent.x");
+    rig.feed(DOWN, &Wire::answer(1, "x", 252).record(1, "", 6, &soa).framed());
+    assert_eq!((rig.out.len(), error_of(&rig.out[1])), (2, None));
+}
+
+#[test]
 fn broken_messages_are_shown_as_far_as_they_go() {
     let mut rig = Rig::udp();
     let answer = Wire::answer(1, "a.b", 1).record(1, "", 1, &[1, 2, 3, 4]).record(1, "", 1, &[1, 2]).bytes;

@@ -1,24 +1,12 @@
 //! The KFL fields that GraphQL fills.
 
-use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue};
+use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, join, paths};
 
 fn operation(entry: &Entry) -> FieldValue<'_> {
     match entry.protocol.as_str() {
         "gqlv1" | "gqlv2" => FieldValue::Str(&entry.summary),
         _ => FieldValue::Missing,
     }
-}
-
-macro_rules! paths {
-    ($($name:literal $ty:ident $path:literal $doc:literal $example:literal;)*) => {
-        &[$(Field {
-            name: $name,
-            ty: FieldType::$ty,
-            source: FieldSource::Path($path),
-            doc: $doc,
-            example: $example,
-        },)*]
-    };
 }
 
 const OPERATION: Field = Field {
@@ -53,12 +41,4 @@ const PATHS: &[Field] = paths! {
 };
 
 /// All rows.
-pub(super) static FIELDS: &[Field] = &{
-    let mut rows = [OPERATION; PATHS.len() + 1];
-    let mut index = 0;
-    while index < PATHS.len() {
-        rows[index + 1] = PATHS[index];
-        index += 1;
-    }
-    rows
-};
+pub(super) static FIELDS: &[Field] = &join::<{ PATHS.len() + 1 }, _>(&[OPERATION], PATHS);

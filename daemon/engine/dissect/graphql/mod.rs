@@ -16,7 +16,7 @@ pub(in crate::dissect) use self::refine::refine;
 use super::http::view::{self, answered, asked};
 use super::{Columns, Dissector, End, Input, Opening, Output, Peek, Progress, Protocol, ProtocolInfo};
 use super::{Section, SectionContent, Verdict};
-use crate::model::{Direction, L4, Timestamp};
+use crate::model::{Direction, L4, Timestamp, join};
 
 const OVER_HTTP1: ProtocolInfo = ProtocolInfo {
     key: "gqlv1",
@@ -94,17 +94,6 @@ const ADDED_SECTIONS: [Section; 6] = [
 
 const SECTIONS: &[Section] =
     &join::<{ view::SECTIONS.len() + ADDED_SECTIONS.len() }, _>(&ADDED_SECTIONS, view::SECTIONS);
-
-/// Two lists in a row.
-const fn join<const N: usize, T: Copy>(one: &[T], other: &[T]) -> [T; N] {
-    let mut all = [one[0]; N];
-    let mut index = 0;
-    while index < N {
-        all[index] = if index < one.len() { one[index] } else { other[index - one.len()] };
-        index += 1;
-    }
-    all
-}
 
 /// What no stream is given to.
 #[derive(Debug)]

@@ -1,21 +1,9 @@
 //! The KFL fields that gRPC adds to those of HTTP; `grpc_method` and `grpc_status` are common ones.
 
-use crate::model::{Field, FieldSource, FieldType};
-
-macro_rules! fields {
-    ($($path:literal $ty:ident $doc:literal $example:literal;)*) => {
-        &[$(Field {
-            name: $path,
-            ty: FieldType::$ty,
-            source: FieldSource::Path($path),
-            doc: $doc,
-            example: $example,
-        },)*]
-    };
-}
+use crate::model::{Field, paths};
 
 /// The rows.
-pub(super) static FIELDS: &[Field] = fields! {
+pub(super) static FIELDS: &[Field] = paths! {
     "request.grpc.service" Str "gRPC service with its package." r#"request.grpc.service == "shop.Cart""#;
     "request.grpc.method" Str "gRPC method." r#"request.grpc.method.startsWith("Get")"#;
     "request.grpc.timeout" Str "Deadline as the client sent it: `100m`." r#"grpc && request.grpc.timeout == """#;

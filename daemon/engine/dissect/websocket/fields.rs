@@ -1,6 +1,6 @@
 //! The KFL fields that WebSocket fills. A message is the request or the response, by its direction.
 
-use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, Value};
+use crate::model::{Entry, Field, FieldValue, Value, fields, join, paths};
 
 /// A member of the message, whichever way it went.
 fn of<'a>(entry: &'a Entry, key: &str) -> FieldValue<'a> {
@@ -19,30 +19,6 @@ fn only<'a>(entry: &Entry, side: &'a Value, key: &str) -> FieldValue<'a> {
 
 fn went(entry: &Entry, side: &Value) -> FieldValue<'static> {
     FieldValue::Bool(entry.protocol.as_str() == super::message::KEY.as_str() && !side.is_null())
-}
-
-macro_rules! fields {
-    ($($name:literal $ty:ident $doc:literal $example:literal => $get:expr;)*) => {
-        &[$(Field {
-            name: $name,
-            ty: FieldType::$ty,
-            source: FieldSource::Get($get),
-            doc: $doc,
-            example: $example,
-        },)*]
-    };
-}
-
-macro_rules! paths {
-    ($($path:literal $ty:ident $doc:literal;)*) => {
-        &[$(Field {
-            name: $path,
-            ty: FieldType::$ty,
-            source: FieldSource::Path($path),
-            doc: $doc,
-            example: concat!("has(", $path, ")"),
-        },)*]
-    };
 }
 
 /// Names of the reference's list of variables, and what belongs beside them.
@@ -106,13 +82,4 @@ const PATHS: &[Field] = paths! {
 };
 
 /// All rows.
-pub(super) static FIELDS: &[Field] = &{
-    const COUNT: usize = VARIABLES.len() + PATHS.len();
-    let mut rows = [VARIABLES[0]; COUNT];
-    let mut index = 0;
-    while index < COUNT {
-        rows[index] = if index < VARIABLES.len() { VARIABLES[index] } else { PATHS[index - VARIABLES.len()] };
-        index += 1;
-    }
-    rows
-};
+pub(super) static FIELDS: &[Field] = &join::<{ VARIABLES.len() + PATHS.len() }, _>(VARIABLES, PATHS);

@@ -201,16 +201,21 @@ impl Lane {
         if message.decoded.is_none() && !message.has_gap() {
             message.cut += (piece.len() - wanted) as u64;
         }
-        let mut clear = piece.get(..wanted).unwrap_or_default().to_vec();
-        if let Some(mask) = frame.mask {
-            unmask(&mut clear, mask, frame.offset);
-        }
-        match &mut message.decoded {
-            Some(decoded) => {
-                let inflater = self.inflater.get_or_insert_with(|| Inflater::new(whole, takeover));
-                inflater.push(&clear, decoded, caps(limits));
+        let piece = piece.get(..wanted).unwrap_or_default();
+        let clear = |bytes: &mut [u8]| {
+            if let Some(mask) = frame.mask {
+                unmask(bytes, mask, frame.offset);
             }
-            None => message.payload.extend_from_slice(&clear),
+        };
+        if let Some(decoded) = &mut message.decoded {
+            let mut piece = piece.to_vec();
+            clear(&mut piece);
+            let inflater = self.inflater.get_or_insert_with(|| Inflater::new(whole, takeover));
+            inflater.push(&piece, decoded, caps(limits));
+        } else {
+            let from = message.payload.len();
+            message.payload.extend_from_slice(piece);
+            clear(message.payload.get_mut(from..).unwrap_or_default());
         }
     }
 
@@ -265,13 +270,15 @@ impl Lane {
             }
             return;
         }
-        self.declare.push(match self.direction {
-            Direction::ToServer => EntryEvent::GapInRequest { bytes },
-            Direction::ToClient => EntryEvent::GapInResponse { bytes },
+        // Many holes in a row are one: a line for each would grow without bound.
+        let known = self.declare.iter_mut().find_map(|event| match event {
+            EntryEvent::GapInRequest { bytes } | EntryEvent::GapInResponse { bytes } => Some(bytes),
+            _ => None,
         });
-        // Many holes in a row are as many bytes; one line for each would grow without bound.
-        if self.declare.len() > 8 {
-            self.declare.remove(0);
+        match (known, self.direction) {
+            (Some(known), _) => *known = known.saturating_add(bytes),
+            (None, Direction::ToServer) => self.declare.push(EntryEvent::GapInRequest { bytes }),
+            (None, Direction::ToClient) => self.declare.push(EntryEvent::GapInResponse { bytes }),
         }
     }
 

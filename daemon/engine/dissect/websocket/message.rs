@@ -150,6 +150,8 @@ impl Message {
             Some(decoded) => (decoded.bytes, decoded.total),
             None => (std::mem::take(&mut self.payload), self.len),
         };
+        // What broke off between two frames may end within a character too.
+        let cut = self.error.is_some() || len > payload.len() as u64;
         let mut tree = Map::with_capacity(14);
         tree.put("opcode", Value::from(self.opcode.name()));
         tree.put("path", handshake.path.clone());
@@ -170,12 +172,8 @@ impl Message {
             tree.put("closeCodeName", Value::from(close_name(code)));
             tree.put("closeReason", Value::Str(CompactString::from_utf8_lossy(reason)));
         }
-        put_payload(&mut tree, payload, self.opcode, self.cut_anywhere(len));
+        put_payload(&mut tree, payload, self.opcode, cut);
         Value::Map(tree)
-    }
-
-    fn cut_anywhere(&self, len: u64) -> bool {
-        self.cut > 0 || self.gap > 0 || len > self.payload.len() as u64
     }
 }
 

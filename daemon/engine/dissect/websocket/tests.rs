@@ -323,6 +323,31 @@ fn an_unfinished_message_says_why() {
 }
 
 #[test]
+fn a_text_that_ends_within_a_character_is_shown_as_text_only_if_it_was_cut() {
+    let half = b"caf\xc3";
+    let whole = script("", vec![(UP, frame(UP, 0x81, half))]);
+    assert_eq!(side(&play(&whole)[0]).get("encoding").and_then(Value::as_str), Some("base64"));
+    let unfinished = script("", vec![(UP, frame(UP, 0x01, half))]);
+    assert_eq!(payload(&play(&unfinished)[0]), "caf");
+    let limits = Limits { max_body: 4, ..Limits::default() };
+    let long = script("", vec![(UP, text(UP, "caf\u{e9}s"))]);
+    assert_eq!(payload(&play_with(&limits, true, &long, || usize::MAX)[0]), "caf");
+}
+
+#[test]
+fn holes_in_a_row_are_declared_as_one_with_all_their_bytes() {
+    let holes = (0..20).map(|_| Step::Gap(DOWN, 10)).chain([
+        Step::Bytes(DOWN, text(DOWN, "{\"after\":1}")),
+        Step::Bytes(DOWN, text(DOWN, "{\"more\":1}")),
+    ]);
+    let steps: Vec<Step> = script("", vec![(DOWN, text(DOWN, "before"))]).into_iter().chain(holes).collect();
+    let found = play(&steps);
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[1].events, [EntryEvent::GapInResponse { bytes: 200 }]);
+    assert!(found[2].events.is_empty());
+}
+
+#[test]
 fn bytes_that_are_no_frames_are_passed_over_and_told() {
     let steps =
         script("", vec![(DOWN, text(DOWN, "good")), (DOWN, vec![0x77; 40]), (DOWN, text(DOWN, "again"))]);

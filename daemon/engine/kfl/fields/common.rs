@@ -1,20 +1,7 @@
 //! Fields that every entry has, under the names of KFL2 and new ones of its style.
 
 use super::protocols::names;
-use crate::model::{CaptureSource, Entry, EntryEvent, Field, FieldSource, FieldType, FieldValue, Peer};
-
-macro_rules! fields {
-    ($($name:literal $ty:ident $doc:literal $example:literal => $get:expr;)*) => {
-        &[$(Field {
-            name: $name,
-            ty: FieldType::$ty,
-            source: FieldSource::Get($get),
-            doc: $doc,
-            example: $example,
-        },)*]
-    };
-}
-pub(super) use fields;
+use crate::model::{CaptureSource, Entry, EntryEvent, Field, FieldValue, Peer, fields};
 
 fn local(entry: &Entry) -> &Peer {
     if entry.outgoing { &entry.src } else { &entry.dst }

@@ -2,9 +2,9 @@
 
 use compact_str::format_compact;
 
-use super::common::{backend_of, fields};
+use super::common::backend_of;
 use super::protocols::names;
-use crate::model::{AddrPort, Field, FieldSource, FieldType, FieldValue, Peer, Process};
+use crate::model::{AddrPort, Field, FieldSource, FieldType, FieldValue, Peer, Process, fields, join};
 
 fn translated(peer: &Peer) -> Option<AddrPort> {
     peer.translated
@@ -95,16 +95,7 @@ peers! {
 }
 
 /// Rows of both ends.
-pub(super) const PEERS: &[Field] = &{
-    let mut rows = [SRC[0]; ROWS * 2];
-    let mut index = 0;
-    while index < ROWS {
-        rows[index] = SRC[index];
-        rows[ROWS + index] = DST[index];
-        index += 1;
-    }
-    rows
-};
+pub(super) const PEERS: &[Field] = &join::<{ ROWS * 2 }, _>(&SRC, &DST);
 
 const ID: Field = Field {
     name: "id",
@@ -115,16 +106,7 @@ const ID: Field = Field {
 };
 
 /// Rows of the full entry beside the ends.
-pub(super) const FIELDS: &[Field] = &{
-    const GET: &[Field] = PATHS;
-    let mut rows = [ID; PATHS.len() + 1];
-    let mut index = 0;
-    while index < GET.len() {
-        rows[index + 1] = GET[index];
-        index += 1;
-    }
-    rows
-};
+pub(super) const FIELDS: &[Field] = &join::<{ PATHS.len() + 1 }, _>(&[ID], PATHS);
 
 const PATHS: &[Field] = fields! {
     "node.name" Str "Name of the node that saw the entry; also `node[\"name\"]`." r#"node.name == "web-1""#

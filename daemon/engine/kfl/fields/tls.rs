@@ -2,9 +2,8 @@
 
 use compact_str::{CompactString, format_compact};
 
-use super::common::fields;
 use crate::dissect::tls::{suite_name, version_name};
-use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, TlsInfo};
+use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, TlsInfo, fields};
 
 /// A fact, where the call was decrypted.
 fn fact<'a>(entry: &'a Entry, get: fn(&'a TlsInfo) -> FieldValue<'a>) -> FieldValue<'a> {

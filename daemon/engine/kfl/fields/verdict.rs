@@ -1,7 +1,6 @@
 //! What an entry keeps beside its messages because every protocol has it, and what gRPC adds.
 
-use super::common::fields;
-use crate::model::{Entry, Field, FieldSource, FieldType, FieldValue, Value};
+use crate::model::{Entry, Field, FieldValue, Value, fields};
 
 /// gRPC and gRPC-Web.
 fn is_grpc(entry: &Entry) -> bool {
