@@ -1,4 +1,4 @@
-//! Attaches loaded programs and runs iterators; a link that is dropped detaches.
+//! Attaches loaded programs and runs iterators.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,13 +6,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libbpf_rs::{Iter, Link, Object, ProgramMut};
 
-use super::Loaded;
+use super::{Links, Loaded};
 
 /// What came of attaching the programs of one object.
 #[derive(Debug, Default)]
 pub(in crate::capture) struct Attached {
-    /// In the order in which they were attached; dropping them detaches.
-    pub(in crate::capture) links: Vec<Link>,
+    /// What is attached; dropping it detaches.
+    pub(in crate::capture) links: Links,
     /// Names of attached programs.
     pub(in crate::capture) programs: Vec<String>,
     /// Programs that are not attached, with the reason.

@@ -1,7 +1,8 @@
-//! The kernel side of capture: `load` and `attach` call libbpf, `ring` reads, `abi` decodes.
+//! The kernel side of capture: `load`, `attach` and `uprobe` call libbpf, `links` detaches, `ring` reads, `abi` decodes.
 
 mod abi;
 mod attach;
+mod links;
 mod load;
 mod ring;
 mod tls_abi;
@@ -11,6 +12,7 @@ pub(super) use abi::{
     PacketCounts, PacketDecoder, packet_counts, scope_bits, scope_network_key, socket_counts, socket_record,
 };
 pub(super) use attach::{Attached, attach_all};
+pub(super) use links::Links;
 pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket, load_tls};
 pub(super) use ring::{Batch, ReaderHandle, RingSource, spawn_reader};
 pub(super) use tls_abi::{TlsCounts, TlsDecoder, scope_executable_key, tls_counts};

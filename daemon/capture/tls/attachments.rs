@@ -5,13 +5,13 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::{Link, Object};
+use libbpf_rs::Object;
 
 use super::binary::{Binary, FileId};
 use super::census::TlsUse;
 use super::keylog;
 use super::recipe::{self, Hook, Recipe, Verdict};
-use crate::capture::bpf::{UprobeMethod, attach_uprobes};
+use crate::capture::bpf::{Links, UprobeMethod, attach_uprobes};
 use crate::engine::model::TlsLibrary;
 
 /// Most files that are attached to. Hosts have a few, plus one for each image of a container.
@@ -43,7 +43,7 @@ enum Known {
 #[derive(Debug)]
 struct Attachment {
     recipe: Recipe,
-    _links: Vec<Link>,
+    links: Links,
     /// Probes of the recipe that could not be attached.
     failures: Vec<String>,
     last_used: Instant,
@@ -159,11 +159,11 @@ impl Attachments {
         if recipe.cookie != 0 && self.method != UprobeMethod::Multi {
             return refuse("Linux is too old for it: 6.6 is needed".to_owned());
         }
-        let (mut links, mut failures) = (Vec::new(), Vec::new());
+        let (mut links, mut failures) = (Links::default(), Vec::new());
         for ((program, at_return), offsets) in by_program(&recipe.hooks) {
             let (object, method, cookie) = (&self.object, self.method, recipe.cookie);
             match attach_uprobes(object, method, program, at_return, binary.file(), &offsets, cookie) {
-                Ok(attached) => links.extend(attached),
+                Ok(attached) => links.append(attached.into()),
                 Err(error) => failures.push(format!("{program}: the kernel refused to attach it: {error}")),
             }
         }
@@ -179,7 +179,7 @@ impl Attachments {
             library.name()
         );
         let last_used = Instant::now();
-        Known::Attached(Box::new(Attachment { recipe, _links: links, failures, last_used, is_standing }))
+        Known::Attached(Box::new(Attachment { recipe, links, failures, last_used, is_standing }))
     }
 
     /// How many files are attached to.
@@ -189,12 +189,24 @@ impl Attachments {
 
     /// Detaches from files that nobody used for long.
     pub(super) fn drop_unused(&mut self) {
+        self.detach(|attachment| !attachment.is_standing && attachment.last_used.elapsed() >= UNUSED_PATIENCE);
+    }
+
+    fn detach(&mut self, is_over: impl Fn(&Attachment) -> bool) {
+        let mut links = Links::default();
         self.known.retain(|_, known| match known {
-            Known::Attached(attachment) => {
-                attachment.is_standing || attachment.last_used.elapsed() < UNUSED_PATIENCE
+            Known::Attached(attachment) if is_over(attachment) => {
+                links.append(std::mem::take(&mut attachment.links));
+                false
             }
             _ => true,
         });
+    }
+}
+
+impl Drop for Attachments {
+    fn drop(&mut self) {
+        self.detach(|_| true);
     }
 }
 
