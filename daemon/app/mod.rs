@@ -107,6 +107,9 @@ impl App {
             start_pipeline(&config, &limits, &store, &tap, &directory, feeds, &metrics, &node, &shutdown)?;
         let own: Vec<_> = server.descriptors().collect();
         let capture = Capture::start(&capture_config(&config)?, &own, Box::new(packets), Box::new(sockets))?;
+        if let Some(events) = capture.socket_events() {
+            pipeline.handle().watch_socket_events(events);
+        }
         let capture = Arc::new(Mutex::new(Some(capture)));
         // Nobody else sets it.
         let _first = watched.set(Arc::clone(&capture));

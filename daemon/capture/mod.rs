@@ -34,6 +34,7 @@ use self::scope::{ScopeKeeper, ScopeMaps};
 use self::tls_side::TlsSide;
 use crate::engine::model::{Record, Timestamp};
 
+pub use self::bpf::{ReaderMark, ReaderWatch};
 pub use self::counters::KernelCounters;
 pub use self::report::{JobReport, MissingProgram};
 pub use self::scope::{CgroupRule, ContainerOf, Scope, ScopeLists};
@@ -281,6 +282,11 @@ impl Capture {
         let tls_postponed = self.tls.as_ref().map_or(0, |tls| tls.census().postponed());
         let counted = KernelCounters::new(packets, tls, socket_events, socket_ring_full, malformed);
         Ok(KernelCounters { tls_postponed, ..counted })
+    }
+
+    /// How far the reader of socket events is; `None` where nobody can attribute sockets.
+    pub fn socket_events(&self) -> Option<ReaderWatch> {
+        self.sockets.as_ref().map(ReaderHandle::watch)
     }
 
     /// Which mechanism does which job, and why not a better one.

@@ -1,11 +1,12 @@
 //! The entry thread: names both ends, numbers entries, hands them to subscribers and the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use remora_engine::model::{DropReason, Entry};
 
+use crate::capture::ReaderWatch;
 use crate::resolve::Directory;
 use crate::runtime::{self, Capacity, Popped, Probe, Receiver, Sender};
 use crate::tap::Tap;
@@ -21,6 +22,9 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// ring; the reader is woken within a millisecond or two, so this is rarely used up.
 const OWNER_PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long it waits beyond that for a reader that did not get to run, as long as few other entries wait behind.
+const READER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Step in which the patience is spent.
 const OWNER_STEP: Duration = Duration::from_millis(1);
 
@@ -30,6 +34,8 @@ pub(super) struct Parts {
     pub(super) tap: Tap,
     pub(super) storing: Option<Sender<Arc<Entry>>>,
     pub(super) last_seq: u64,
+    /// How far socket events are read; empty as long as nobody does.
+    pub(super) socket_events: Arc<OnceLock<ReaderWatch>>,
     pub(super) drops: Arc<Drops>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -97,8 +103,19 @@ impl Worker {
     /// Gives the socket reader a moment to name the sockets of this batch. One wait serves the whole
     /// batch, and a busy system has long batches, so the cost per entry stays small.
     fn wait_for_owners(&self, batch: &[Entry]) {
-        let end = Instant::now() + OWNER_PATIENCE;
-        while !batch.iter().all(|entry| self.is_settled(entry)) && Instant::now() < end {
+        let begun = Instant::now();
+        let mut mark = None;
+        while !batch.iter().all(|entry| self.is_settled(entry)) {
+            let waited = begun.elapsed();
+            if waited >= OWNER_PATIENCE {
+                // On a busy host the reader may be late; what it has read tells more than any time does.
+                let Some(events) = self.parts.socket_events.get() else { return };
+                let mark = *mark.get_or_insert_with(|| events.mark());
+                let is_pressed = self.inbox.depth().items >= BATCH;
+                if events.has_reached(mark) || waited >= READER_PATIENCE || is_pressed {
+                    return;
+                }
+            }
             std::thread::park_timeout(OWNER_STEP);
         }
     }

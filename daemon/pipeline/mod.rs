@@ -19,7 +19,7 @@ mod shards;
 mod sockets;
 mod storing;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use remora_engine::model::{CaptureSource, Entry, NodeInfo};
 use remora_engine::shard::{FlowInfo, ShardContext};
 
 use crate::archive::Feed;
+use crate::capture::ReaderWatch;
 use crate::resolve::Directory;
 use crate::runtime::{Capacity, Depth, Probe, Shutdown};
 use crate::store;
@@ -92,6 +93,7 @@ pub struct Pipeline {
 pub struct Handle {
     shards: Arc<shards::Control>,
     late: Arc<late::Late>,
+    socket_events: Arc<OnceLock<ReaderWatch>>,
     queues: Arc<Vec<Probe>>,
 }
 
@@ -104,6 +106,7 @@ impl Pipeline {
     ) -> std::io::Result<(Self, PacketSink, SocketSink)> {
         let mut threads = Vec::new();
         let mut queues: Vec<Probe> = Vec::new();
+        let socket_events = Arc::new(OnceLock::new());
 
         let storing = sinks
             .store
@@ -115,6 +118,7 @@ impl Pipeline {
                 tap: sinks.tap,
                 storing,
                 last_seq: sinks.last_seq,
+                socket_events: Arc::clone(&socket_events),
                 drops: Arc::clone(&sinks.drops),
                 metrics: Arc::clone(&sinks.metrics),
             },
@@ -147,7 +151,7 @@ impl Pipeline {
             sinks.metrics,
         );
         let sockets = SocketSink::new(sinks.directory, events, raw_sockets, sinks.drops, shutdown.clone());
-        let handle = Handle { shards: Arc::new(control), late, queues: Arc::new(queues) };
+        let handle = Handle { shards: Arc::new(control), late, socket_events, queues: Arc::new(queues) };
         Ok((Self { handle, threads }, packets, sockets))
     }
 
@@ -187,6 +191,12 @@ impl Handle {
     /// Switches dissection; L4 accounting goes on either way.
     pub fn set_dissecting(&self, on: bool) {
         self.shards.set_dissecting(on);
+    }
+
+    /// Lets entries wait for what was not read yet of the events that name their processes. Once.
+    pub fn watch_socket_events(&self, events: ReaderWatch) {
+        // A second capture would have to be another pipeline's.
+        let _ = self.socket_events.set(events);
     }
 
     /// Hands an entry that was made from raw capture to subscribers and store, as soon as live entries

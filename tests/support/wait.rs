@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Polls `probe` until it gives a value. Panics with `what` after 20 s: on two busy cores a test
+/// Polls `probe` until it gives a value. Panics with `what` after 45 s: on two busy cores a test
 /// daemon can be slow, and a deadline that is too short fails for no reason.
 pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(45);
     loop {
         if let Some(value) = probe() {
             return value;

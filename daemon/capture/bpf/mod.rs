@@ -15,6 +15,7 @@ pub(super) use attach::{Attached, attach_all};
 pub(super) use links::Links;
 pub(super) use load::{LoadOptions, Loaded, load_packet, load_socket, load_tls};
 pub(super) use ring::{Batch, ReaderHandle, RingSource, spawn_reader};
+pub use ring::{ReaderMark, ReaderWatch};
 pub(super) use tls_abi::{TlsCounts, TlsDecoder, scope_executable_key, tls_counts};
 pub(super) use uprobe::{UprobeMethod, attach_uprobes};
 

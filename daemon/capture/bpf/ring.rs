@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -35,38 +35,80 @@ pub(in crate::capture) trait Batch {
     fn end(&mut self) -> Option<Duration>;
 }
 
-/// Tells a reader to stop, wherever it waits.
+/// Tells a reader to stop or to look now, wherever it waits, and says how far it is.
 #[derive(Debug)]
-pub(in crate::capture) struct StopSignal {
+struct Control {
     stopping: AtomicBool,
     event: EventFd,
+    /// Number of the last look into the rings that began, and of the last one that left nothing behind.
+    begun: AtomicU64,
+    done: AtomicU64,
 }
 
-impl StopSignal {
-    pub(in crate::capture) fn new() -> Result<Self, CaptureError> {
+impl Control {
+    fn new() -> Result<Self, CaptureError> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| CaptureError::Thread { error: error.into() })?;
-        Ok(Self { stopping: AtomicBool::new(false), event })
+        let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { stopping: AtomicBool::new(false), event, begun, done })
     }
 
-    fn raise(&self) {
+    fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        // The counter cannot overflow: nobody else writes it.
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A counter that is full wakes as well.
         let _ = self.event.write(1);
     }
+
+    /// Runs one look; it says whether it left nothing behind.
+    fn look(&self, look: impl FnOnce() -> bool) {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        if look() {
+            self.done.store(number, Ordering::SeqCst);
+        }
+    }
 }
+
+/// Says how far the reader of a ring is; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ReaderWatch(Arc<Control>);
+
+impl ReaderWatch {
+    /// A mark behind all records that the kernel has made so far. Wakes the reader.
+    pub fn mark(&self) -> ReaderMark {
+        let mark = ReaderMark(self.0.begun.load(Ordering::SeqCst));
+        self.0.wake();
+        mark
+    }
+
+    /// Whether all records before the mark were delivered, or none will be any more.
+    pub fn has_reached(&self, mark: ReaderMark) -> bool {
+        self.0.done.load(Ordering::SeqCst) > mark.0 || self.0.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// See [`ReaderWatch::mark`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderMark(u64);
 
 /// A running reader; owns the programs through its thread.
 #[derive(Debug)]
 pub(in crate::capture) struct ReaderHandle {
     thread: Option<std::thread::JoinHandle<()>>,
-    stop: Arc<StopSignal>,
+    control: Arc<Control>,
 }
 
 impl ReaderHandle {
+    pub(in crate::capture) fn watch(&self) -> ReaderWatch {
+        ReaderWatch(Arc::clone(&self.control))
+    }
+
     /// Detaches the programs, delivers what they left in the ring, ends the thread. Idempotent.
     pub(in crate::capture) fn stop(&mut self) {
-        self.stop.raise();
+        self.control.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the reader was already reported by the panic hook.
             let _ = thread.join();
@@ -95,11 +137,11 @@ pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
     sources: Vec<RingSource>,
     batch: B,
 ) -> Result<ReaderHandle, CaptureError> {
-    let stop = Arc::new(StopSignal::new()?);
+    let control = Arc::new(Control::new()?);
     let (loaded, attached): (Vec<_>, Vec<_>) =
         sources.into_iter().map(|source| (source.loaded, source.attached)).unzip();
     let rings = loaded.iter().map(|loaded| loaded.map(loaded.ring)).collect::<Result<Vec<_>, _>>()?;
-    let signal = Arc::clone(&stop);
+    let shared = Arc::clone(&control);
     let (ready, started) = sync_channel(1);
     let body = move || {
         let batch = RefCell::new(batch);
@@ -116,14 +158,14 @@ pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
         let _ = ready.send(Ok(()));
         // Each ring has its share, so that a flood in one does not hide the other.
         let consume = || readers.iter().map(|reader| reader.consume_raw_n(BATCH).max(0) as usize).sum();
-        read_until_stopped(&rings, &awake, &signal, consume, || batch.borrow_mut().end());
+        read_until_stopped(&rings, &awake, &shared, consume, || batch.borrow_mut().end());
         drop(attached);
         while consume() > 0 {
             batch.borrow_mut().end();
         }
     };
     let thread = spawn_thread(name, body).map_err(|error| CaptureError::Thread { error })?;
-    let handle = ReaderHandle { thread: Some(thread), stop };
+    let handle = ReaderHandle { thread: Some(thread), control };
     match started.recv() {
         Ok(result) => result.map(|()| handle),
         Err(_) => {
@@ -155,16 +197,20 @@ fn build_readers<'a, B: Batch>(
 fn read_until_stopped(
     rings: &[MapHandle],
     awake: &[&AtomicU32],
-    stop: &StopSignal,
+    control: &Control,
     consume: impl Fn() -> usize,
     end_batch: impl Fn() -> Option<Duration>,
 ) {
     let set_awake = |value| awake.iter().for_each(|flag| flag.store(value, Ordering::SeqCst));
     set_awake(1);
     let mut idle_rounds = 0;
-    while !stop.stopping.load(Ordering::Acquire) {
-        let consumed = consume();
-        let may_sleep = end_batch();
+    while !control.stopping.load(Ordering::Acquire) {
+        let (mut consumed, mut may_sleep) = (0, None);
+        control.look(|| {
+            consumed = consume();
+            may_sleep = end_batch();
+            consumed < BATCH
+        });
         if consumed >= BATCH {
             continue;
         }
@@ -176,25 +222,27 @@ fn read_until_stopped(
         set_awake(0);
         // A program may have read the flag just before it was cleared, and then wakes nobody. Its
         // record is visible within the first, short wait.
-        if wait(rings, stop, Some(NAP)) || wait(rings, stop, may_sleep) {
+        if wait(rings, control, Some(NAP)) || wait(rings, control, may_sleep) {
             idle_rounds = 0;
         }
         set_awake(1);
     }
 }
 
-/// Blocks until a ring has data, a stop is wanted, or the time is over; says whether one has data.
+/// Blocks until a ring has data, somebody wakes the reader, or the time is over; says whether one of the two came.
 ///
 /// Polls the maps themselves: libbpf's epoll instance forgets a ring that was once empty, and then
 /// misses records that were submitted without a wake-up.
-fn wait(rings: &[MapHandle], stop: &StopSignal, at_most: Option<Duration>) -> bool {
+fn wait(rings: &[MapHandle], control: &Control, at_most: Option<Duration>) -> bool {
     let timeout = at_most
         .map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time.max(NAP)).unwrap_or(PollTimeout::MAX));
-    let polled = rings.iter().map(AsFd::as_fd).chain([stop.event.as_fd()]);
+    let polled = rings.iter().map(AsFd::as_fd).chain([control.event.as_fd()]);
     let mut fds: Vec<_> = polled.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     // An interrupted wait is a short one: the caller looks and waits again.
     let _ = poll(&mut fds, timeout);
-    fds[..rings.len()].iter().any(|fd| fd.any().unwrap_or(false))
+    // Else the next wait would be none.
+    let _ = control.event.read();
+    fds.iter().any(|fd| fd.any().unwrap_or(false))
 }
 
 /// The word in the object's `.bss` by which a reader says that it is awake.

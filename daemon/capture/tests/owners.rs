@@ -2,9 +2,12 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use super::support::*;
-use crate::engine::model::{Hook, OwnerEvidence, ProcessEvent, Record, SocketCookie, SocketEvent, TcpState};
+use crate::engine::model::{
+    Hook, OwnerEvidence, ProcessEvent, Record, SocketCookie, SocketEvent, SocketTuple, TcpState,
+};
 
 /// The cookie of the socket at `local` of the connection with `remote`, from its packets.
 fn cookie_at(seen: &Seen, local_port: u16, remote_port: u16) -> SocketCookie {
@@ -44,6 +47,38 @@ fn server_cookie(seen: &Seen, port: u16) -> SocketCookie {
             _ => None,
         })
     })
+}
+
+#[test]
+fn root_a_mark_is_reached_when_all_events_before_it_were_delivered() {
+    let (listener, port) = listener();
+    let running = start_all();
+    let events = running.capture.socket_events().expect("owners are seen on this kernel");
+    let reached = |mark| {
+        let deadline = Instant::now() + PATIENCE;
+        while !events.has_reached(mark) {
+            assert!(Instant::now() < deadline, "the reader did not wake up");
+            std::thread::yield_now();
+        }
+    };
+    for _ in 0..5 {
+        // Nothing can be delivered meanwhile.
+        let held = running.sockets.0.0.lock().expect("no panic");
+        let (client, _server) = exchange(&listener, b"ask", b"answer");
+        let client_port = client.local_addr().expect("connected").port();
+        let mark = events.mark();
+        assert!(!events.has_reached(mark));
+        drop(held);
+        reached(mark);
+        let records = running.sockets.0.0.lock().expect("no panic");
+        let is_it = |tuple: &SocketTuple| tuple.local.port == client_port && tuple.remote.port == port;
+        let is_there = records
+            .iter()
+            .any(|record| matches!(record, Record::Socket(SocketEvent::State { tuple, .. }) if is_it(tuple)));
+        assert!(is_there, "not delivered before the mark");
+    }
+    // Also of a reader that sleeps since nothing happens.
+    reached(events.mark());
 }
 
 #[test]

@@ -189,7 +189,9 @@ impl Attachments {
 
     /// Detaches from files that nobody used for long.
     pub(super) fn drop_unused(&mut self) {
-        self.detach(|attachment| !attachment.is_standing && attachment.last_used.elapsed() >= UNUSED_PATIENCE);
+        self.detach(|attachment| {
+            !attachment.is_standing && attachment.last_used.elapsed() >= UNUSED_PATIENCE
+        });
     }
 
     fn detach(&mut self, is_over: impl Fn(&Attachment) -> bool) {
