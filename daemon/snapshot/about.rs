@@ -35,9 +35,7 @@ impl About {
         let ends = [&entry.src, &entry.dst];
         let is_translated = ends.iter().any(|end| end.translated.is_some());
         let [src, dst] = ends.map(|end| end.translated.unwrap_or(end.addr));
-        let timing = &entry.timing;
-        let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
-        let seen = moments.into_iter().filter(|at| *at != Timestamp::ZERO);
+        let seen = entry.timing.moments().into_iter().filter(|at| *at != Timestamp::ZERO);
         let first = seen.clone().min().unwrap_or(Timestamp::ZERO);
         let last = seen.max().unwrap_or(Timestamp(u64::MAX));
         let before = Timestamp(first.0.saturating_sub(AROUND.as_nanos() as u64));

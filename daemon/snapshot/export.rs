@@ -407,9 +407,9 @@ impl Chosen {
         let mut dissector = Dissector::new(Arc::clone(limits), file_context("export".into()));
         let mut chosen = Self::default();
         let mut judge = |entry: Entry| {
-            let began =
-                entry.timing.request_start.max(entry.timing.request_end).max(entry.timing.response_start);
-            if (from..=to).contains(&began) && filters.iter().all(|filter| filter.matches(&entry)) {
+            if (from..=to).contains(&entry.timing.began())
+                && filters.iter().all(|filter| filter.matches(&entry))
+            {
                 chosen.note(&entry);
             }
         };

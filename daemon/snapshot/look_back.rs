@@ -14,7 +14,6 @@ use compact_str::CompactString;
 
 use super::dissector::file_context;
 use super::library::Library;
-use super::made::moment;
 use super::pace::{Pacer, STEP};
 use super::{CaptureFile, Dissector, SnapshotError};
 use crate::engine::model::{CaptureSource, Entry, Timestamp};
@@ -196,11 +195,11 @@ impl<'a> Look<'a> {
 
     fn take(&mut self, entry: Entry) {
         let (from, to) = self.window;
-        if moment(&entry) > to || last_moment(&entry) < from {
+        if entry.timing.began() > to || entry.timing.ended() < from {
             return;
         }
         // Both margins: what was made live here may become readable a moment later.
-        if last_moment(&entry).plus(2 * MARGIN) >= to {
+        if entry.timing.ended().plus(2 * MARGIN) >= to {
             self.at_the_end.push(entry);
         } else {
             self.judge(entry);
@@ -261,12 +260,6 @@ fn key_of(entry: &Entry, half: Half) -> u64 {
         (entry.timing.request_start, &entry.method, &entry.summary).hash(&mut hasher);
     }
     hasher.finish()
-}
-
-fn last_moment(entry: &Entry) -> Timestamp {
-    let timing = &entry.timing;
-    let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
-    moments.into_iter().max().unwrap_or(Timestamp::ZERO)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Made {
 
     /// Takes the next entry, if it is within window and filter.
     pub(super) fn take(&mut self, mut entry: Entry) {
-        let at = moment(&entry);
+        let at = entry.timing.began();
         let (from, to) = self.window;
         if at < from || at > to || !self.filter.matches(&entry) {
             return;
@@ -155,11 +155,4 @@ impl Stored {
         }
         Ok(())
     }
-}
-
-/// The first moment of a call that was seen.
-pub(super) fn moment(entry: &Entry) -> Timestamp {
-    let timing = &entry.timing;
-    let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
-    moments.into_iter().find(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::ZERO)
 }

@@ -137,11 +137,7 @@ impl ZoneMap {
 
 /// When a call happened as far as age limits are concerned.
 pub(super) fn moment(entry: &Entry) -> Timestamp {
-    let timing = &entry.timing;
-    [timing.request_start, timing.request_end, timing.response_start, timing.response_end]
-        .into_iter()
-        .find(|at| *at != Timestamp::ZERO)
-        .unwrap_or_else(clock::now)
+    Some(entry.timing.began()).filter(|at| *at != Timestamp::ZERO).unwrap_or_else(clock::now)
 }
 
 /// A block in the making: its entries, their fingerprints and summary.

@@ -185,7 +185,7 @@ impl<'e> Writer<'e> {
 
     /// The start beside the one before, the rest beside the start; which are zero comes first.
     fn timing(&mut self, row: &mut Vec<u8>, timing: &Timing) {
-        let moments = [timing.request_start, timing.request_end, timing.response_start, timing.response_end];
+        let moments = timing.moments();
         let known = moments.iter().enumerate().map(|(bit, at)| u8::from(at.nanos() != 0) << bit).sum();
         row.push(known);
         let mut base = self.last_start;

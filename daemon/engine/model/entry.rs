@@ -97,9 +97,19 @@ impl Timing {
         self.response_end.since(self.request_start)
     }
 
-    /// When it began: the request, or the response where no request was seen.
+    /// All four, in their order; 0 where one was not seen.
+    pub fn moments(&self) -> [Timestamp; 4] {
+        [self.request_start, self.request_end, self.response_start, self.response_end]
+    }
+
+    /// The first that was seen of it: of the request, or of the response where no request was seen. 0: nothing.
     pub fn began(&self) -> Timestamp {
-        if self.request_start == Timestamp::ZERO { self.response_start } else { self.request_start }
+        self.moments().into_iter().find(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::ZERO)
+    }
+
+    /// The last that was seen of it. 0: nothing.
+    pub fn ended(&self) -> Timestamp {
+        self.moments().into_iter().max().unwrap_or(Timestamp::ZERO)
     }
 }
 

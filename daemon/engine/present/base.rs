@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::View;
-use super::parts::{Capture, Failure, ProtocolObject, Resolution, Text, began, elapsed_ms, state};
+use super::parts::{Capture, Failure, ProtocolObject, Resolution, Text, elapsed_ms, state};
 use super::redact::{Redaction, without_query_secrets};
 use crate::dissect::registry;
 use crate::model::Entry;
@@ -45,7 +45,7 @@ impl Serialize for Base<'_> {
         )?;
         out.serialize_entry("method", &*entry.method)?;
         out.serialize_entry("methodQuery", &Text(Query(path(|it| it.method), Operand::Text(&entry.method))))?;
-        out.serialize_entry("timestamp", &began(entry).millis())?;
+        out.serialize_entry("timestamp", &entry.timing.began().millis())?;
         out.serialize_entry("elapsedTime", &elapsed_ms(entry))?;
         out.serialize_entry("src", &Resolution { peer: &entry.src, whole: false })?;
         out.serialize_entry("dst", &Resolution { peer: &entry.dst, whole: false })?;

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::View;
 use super::parts::{
-    Capture, Failure, Node, ProtocolObject, Resolution, Text, Tls, began, elapsed_ms, source_code, state,
+    Capture, Failure, Node, ProtocolObject, Resolution, Text, Tls, elapsed_ms, source_code, state,
 };
 use super::redact::Redaction;
 use super::tree::Tree;
@@ -53,8 +53,8 @@ impl Full<'_> {
     fn call<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
         let entry = self.entry;
         let payloads = registry::protocol(&entry.protocol).map_or(&[][..], |protocol| protocol.payloads);
-        out.serialize_entry("timestamp", &began(entry).millis())?;
-        out.serialize_entry("startTime", &Moment(began(entry)))?;
+        out.serialize_entry("timestamp", &entry.timing.began().millis())?;
+        out.serialize_entry("startTime", &Moment(entry.timing.began()))?;
         out.serialize_entry("elapsedTime", &elapsed_ms(entry))?;
         out.serialize_entry("request", &Tree::new(&entry.request, "request", payloads, *self.view))?;
         out.serialize_entry("response", &Tree::new(&entry.response, "response", payloads, *self.view))?;

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::dissect::tls::{suite_name, version_name};
 use crate::dissect::{ProtocolInfo, registry};
 use crate::model::{
-    AddrPort, CaptureSource, Entry, NodeInfo, Peer, ProtocolKey, Timestamp, TlsInfo, TlsLibrary, TlsWitness,
+    AddrPort, CaptureSource, Entry, NodeInfo, Peer, ProtocolKey, TlsInfo, TlsLibrary, TlsWitness,
 };
 
 /// The common protocol object.
@@ -223,11 +223,6 @@ fn mechanism(peer: &Peer) -> &'static str {
         Peer { name, .. } if !name.is_empty() => "ip",
         _ => "none",
     }
-}
-
-/// When the call began: its request, or its response where that was not seen.
-pub(super) fn began(entry: &Entry) -> Timestamp {
-    entry.timing.began()
 }
 
 /// Milliseconds, rounded.
