@@ -105,7 +105,7 @@ impl Binary {
             other => other?,
         }
         check_header(&header)?;
-        let is_fixed = u16_at(&header, 16) == u64::from(elf::ET_EXEC);
+        let is_fixed = half_at(&header, 16) == u64::from(elf::ET_EXEC);
         let mut binary = Self { file, segments: Vec::new(), sections: Vec::new(), is_fixed };
         binary.segments = binary.read_segments(&header)?;
         binary.sections = binary.read_sections(&header)?;
@@ -123,45 +123,45 @@ impl Binary {
     }
 
     fn read_segments(&self, header: &[u8]) -> Result<Vec<Segment>, BinaryError> {
-        if u16_at(header, 54) != PROGRAM_HEADER_BYTES as u64 {
+        if half_at(header, 54) != PROGRAM_HEADER_BYTES as u64 {
             return Err(BinaryError::Broken("size of a program header"));
         }
-        let size = u16_at(header, 56).min(MAX_HEADERS) * PROGRAM_HEADER_BYTES as u64;
-        let table = self.read(u64_at(header, 32), size)?;
+        let size = half_at(header, 56).min(MAX_HEADERS) * PROGRAM_HEADER_BYTES as u64;
+        let table = self.read(xword_at(header, 32), size)?;
         let is_code = |one: &&[u8; PROGRAM_HEADER_BYTES]| {
-            u32_at(&one[..], 0) == elf::PT_LOAD && u32_at(&one[..], 4) & elf::PF_X != 0
+            word_at(&one[..], 0) == elf::PT_LOAD && word_at(&one[..], 4) & elf::PF_X != 0
         };
         let code = table.as_chunks::<PROGRAM_HEADER_BYTES>().0.iter().filter(is_code);
         let segment = |one: &[u8; PROGRAM_HEADER_BYTES]| Segment {
-            offset: u64_at(one, 8),
-            address: u64_at(one, 16),
-            size: u64_at(one, 32),
+            offset: xword_at(one, 8),
+            address: xword_at(one, 16),
+            size: xword_at(one, 32),
         };
         Ok(code.map(segment).collect())
     }
 
     /// None, if the file has no section headers: they may be stripped.
     fn read_sections(&self, header: &[u8]) -> Result<Vec<Section>, BinaryError> {
-        let (at, count) = (u64_at(header, 40), u16_at(header, 60).min(MAX_HEADERS));
+        let (at, count) = (xword_at(header, 40), half_at(header, 60).min(MAX_HEADERS));
         if at == 0 || count == 0 {
             return Ok(Vec::new());
         }
-        if u16_at(header, 58) != SECTION_HEADER_BYTES as u64 {
+        if half_at(header, 58) != SECTION_HEADER_BYTES as u64 {
             return Err(BinaryError::Broken("size of a section header"));
         }
         let table = self.read(at, count * SECTION_HEADER_BYTES as u64)?;
         let table = table.as_chunks::<SECTION_HEADER_BYTES>().0;
-        let names = usize::try_from(u16_at(header, 62)).ok().and_then(|index| table.get(index));
+        let names = usize::try_from(half_at(header, 62)).ok().and_then(|index| table.get(index));
         let names = names.ok_or(BinaryError::Broken("names of sections"))?;
-        let names = self.read(u64_at(names, 24), u64_at(names, 32).min(MAX_SECTION_NAMES))?;
+        let names = self.read(xword_at(names, 24), xword_at(names, 32).min(MAX_SECTION_NAMES))?;
         let section = |one: &[u8; SECTION_HEADER_BYTES]| {
-            let name = names.get(u32_at(one, 0) as usize..).unwrap_or_default();
-            let has_bytes = u32_at(one, 4) != elf::SHT_NOBITS;
+            let name = names.get(word_at(one, 0) as usize..).unwrap_or_default();
+            let has_bytes = word_at(one, 4) != elf::SHT_NOBITS;
             Section {
                 name: name[..memchr::memchr(0, name).unwrap_or(name.len())].to_vec(),
-                address: u64_at(one, 16),
-                offset: u64_at(one, 24),
-                size: if has_bytes { u64_at(one, 32) } else { 0 },
+                address: xword_at(one, 16),
+                offset: xword_at(one, 24),
+                size: if has_bytes { xword_at(one, 32) } else { 0 },
             }
         };
         Ok(table.iter().map(section).collect())
@@ -376,7 +376,7 @@ fn check_header(header: &[u8; FILE_HEADER_BYTES]) -> Result<(), BinaryError> {
     if !header.starts_with(&elf::ELFMAG) {
         return Err(BinaryError::NotElf);
     }
-    let machine = u16_at(header, 18);
+    let machine = half_at(header, 18);
     if header[4] != elf::ELFCLASS64 || header[5] != elf::ELFDATA2LSB || machine != NATIVE_MACHINE {
         let bits = if header[4] == elf::ELFCLASS64 { 64 } else { 32 };
         return Err(BinaryError::OtherArchitecture(format!("{bits} bits, ELF machine {machine}")));
@@ -384,17 +384,27 @@ fn check_header(header: &[u8; FILE_HEADER_BYTES]) -> Result<(), BinaryError> {
     Ok(())
 }
 
-/// Numbers at fixed places of a header; zero where it ends.
-fn u16_at(header: &[u8], at: usize) -> u64 {
+/// A little-endian number at a place, if it is there.
+pub(super) fn u32_at(data: &[u8], at: usize) -> Option<u32> {
+    data.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// See [`u32_at`].
+pub(super) fn u64_at(data: &[u8], at: usize) -> Option<u64> {
+    data.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Numbers of headers by their names in the ELF specification; 0 where a header is cut short.
+fn half_at(header: &[u8], at: usize) -> u64 {
     header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u16::from_le_bytes(*bytes).into())
 }
 
-fn u32_at(header: &[u8], at: usize) -> u32 {
-    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+fn word_at(header: &[u8], at: usize) -> u32 {
+    u32_at(header, at).unwrap_or(0)
 }
 
-fn u64_at(header: &[u8], at: usize) -> u64 {
-    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+fn xword_at(header: &[u8], at: usize) -> u64 {
+    u64_at(header, at).unwrap_or(0)
 }
 
 /// Takes the functions out of a block of symbols whose names begin at one of `places`, the first of each.
@@ -411,9 +421,9 @@ fn add_functions(found: &mut Vec<Function>, symbols: &[u8], places: &HashMap<u64
 fn add_all_functions(found: &mut Vec<Function>, symbols: &[u8], places: &HashMap<u64, &str>) {
     for symbol in symbols.as_chunks::<SYMBOL_BYTES>().0 {
         // `Elf64_Sym`: name (4), info (1), other (1), section (2), value (8), size (8).
-        let Some(name) = places.get(&u64::from(u32_at(symbol, 0))) else { continue };
-        let (address, size) = (u64_at(symbol, 8), u64_at(symbol, 16));
-        let is_defined = address != 0 && u16_at(symbol, 6) != u64::from(elf::SHN_UNDEF);
+        let Some(name) = places.get(&u64::from(word_at(symbol, 0))) else { continue };
+        let (address, size) = (xword_at(symbol, 8), xword_at(symbol, 16));
+        let is_defined = address != 0 && half_at(symbol, 6) != u64::from(elf::SHN_UNDEF);
         if is_defined {
             found.push(Function { name: (*name).to_owned(), address, size });
         }

@@ -1,7 +1,7 @@
 //! Finds where functions begin and end without symbols: by the table that exceptions and stack traces
 //! need, `.eh_frame`, which stripping leaves in place.
 
-use super::binary::{Binary, BinaryError};
+use super::binary::{Binary, BinaryError, u32_at};
 
 const SECTION: &str = ".eh_frame";
 /// Pointers as 32-bit distances from where they stand: what compilers write for x86-64.
@@ -99,10 +99,6 @@ fn bytes_of(encoding: u8) -> Option<usize> {
 fn after_number(data: &[u8]) -> Option<&[u8]> {
     let last = data.iter().position(|byte| byte & 0x80 == 0)?;
     data.get(last + 1..)
-}
-
-fn u32_at(data: &[u8], at: usize) -> Option<u32> {
-    data.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Finds Go's TLS functions: by symbols, or in stripped executables by the line table that Go's own
 //! stack traces need.
 
-use super::binary::{Binary, BinaryError, Function};
+use super::binary::{Binary, BinaryError, Function, u32_at, u64_at};
 
 /// What is hooked of `crypto/tls`.
 pub(super) const READ: &str = "crypto/tls.(*Conn).Read";
@@ -167,14 +167,6 @@ impl<'a> LineTable<'a> {
             size: u64::from(next.checked_sub(entry)?),
         })
     }
-}
-
-fn u32_at(data: &[u8], at: usize) -> Option<u32> {
-    data.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
-}
-
-fn u64_at(data: &[u8], at: usize) -> Option<u64> {
-    data.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
