@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::wait::until_within;
 use crate::support::{Daemon, Feed, Nginx, Options, client, curl, until};
 
 /// How long it takes without being told.
@@ -15,6 +16,12 @@ const SECONDS: u64 = 30;
 const ROUND: Duration = Duration::from_millis(400);
 /// Rounds between two snapshots.
 const SNAPSHOT_EVERY: u64 = 8;
+/// Fewer prove nothing about growth.
+const ROUNDS: usize = 16;
+/// Raw bytes after which the ring of segments has wrapped.
+const WRITTEN: u64 = 20 << 20;
+/// What a slow machine may take longer.
+const LONGER: Duration = Duration::from_secs(120);
 /// Growth of memory between the third and the last quarter that is noise: caches, and pages that the allocator keeps.
 const NOISE: u64 = 24 << 20;
 
@@ -103,6 +110,11 @@ fn median(held: &[Held]) -> u64 {
     sorted[sorted.len() / 2]
 }
 
+/// What others on this host do meanwhile takes memory for a moment; what leaks takes it for ever.
+fn least(held: &[Held]) -> u64 {
+    held.iter().map(|held| held.pss).min().expect("samples")
+}
+
 #[test]
 fn root_nothing_grows_or_leaks_under_steady_load() {
     let seconds =
@@ -113,9 +125,14 @@ fn root_nothing_grows_or_leaks_under_steady_load() {
         nginx.file("large.bin", &large);
     }
     let state = tempfile::tempdir().expect("state");
+    // A flood of others on this host may be too much for the disk, and takes memory while it lasts.
     let daemon = Daemon::start_with(Options {
         state: Some(state.path().to_path_buf()),
-        config: "capture.raw-size = \"16MiB\"\nstore.max-size = \"32MiB\"".to_owned(),
+        config: format!(
+            "capture.raw-size = \"16MiB\"\nstore.max-size = \"32MiB\"\n\
+             capture.include.ports = [{}, {}]\ntls.include.executables = [\"none-of-others\"]",
+            plain.port, h2.port
+        ),
     });
     // One round of everything first: what is made once is there then.
     traffic(&plain, &h2, 0);
@@ -126,7 +143,9 @@ fn root_nothing_grows_or_leaks_under_steady_load() {
     let (begun, mut samples, mut round) = (Instant::now(), Vec::new(), 1);
     let mut kept = feed(&daemon, "/api/ws", h2.port);
     let mut said = 0;
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    let mut written = 0;
+    // A slow machine takes longer for as much.
+    while begun.elapsed() < Duration::from_secs(seconds) || samples.len() < ROUNDS || written < WRITTEN {
         let since = Instant::now();
         let mut one = feed(&daemon, "/api/wsFull", plain.port);
         let slow = feed(&daemon, "/api/wsFull?from=now&notices=1", plain.port);
@@ -139,6 +158,8 @@ fn root_nothing_grows_or_leaks_under_steady_load() {
             snapshot(&daemon, round, plain.port);
         }
         samples.push(Held::of(daemon.pid()));
+        written = daemon.counter("raw", "written_bytes");
+        assert!(begun.elapsed() < Duration::from_secs(seconds) + LONGER, "{written} bytes, {round} rounds");
         if begun.elapsed().as_secs() / 60 > said {
             said = begun.elapsed().as_secs() / 60;
             let raw = bytes_below(&state.path().join("raw"));
@@ -149,23 +170,22 @@ fn root_nothing_grows_or_leaks_under_steady_load() {
     }
     drop(kept);
     let quarter = samples.len() / 4;
-    let (third, last) = (median(&samples[2 * quarter..3 * quarter]), median(&samples[3 * quarter..]));
+    let (third, last) = (median(&samples[2 * quarter..3 * quarter]), least(&samples[3 * quarter..]));
     eprintln!(
-        "{round} rounds: baseline {baseline:?}, median PSS {third} then {last}, raw written {}",
-        daemon.counter("raw", "written_bytes")
+        "{round} rounds: baseline {baseline:?}, median PSS {third}, then at least {last}, raw written {written}"
     );
     assert!(last < third + NOISE, "memory grows: {third} bytes, then {last}");
 
     // The ring of segments has wrapped, and kept its limit.
-    assert!(daemon.counter("raw", "written_bytes") > 20 << 20, "too little traffic to prove anything");
     assert!(bytes_below(&state.path().join("raw")) <= 16 << 20);
-    assert_eq!(bytes_below(&state.path().join("snapshots")), 0);
-    assert_eq!(std::fs::read_dir(state.path().join("snapshots")).expect("snapshots").count(), 0);
-    assert_eq!(daemon.data("/api/v1/snapshots")["usedBytes"], 0);
+    until("snapshots to be gone", || {
+        let left = std::fs::read_dir(state.path().join("snapshots")).expect("snapshots").count();
+        (left == 0 && daemon.data("/api/v1/snapshots")["usedBytes"] == 0).then_some(())
+    });
     until("removed files to be closed", || removed_but_open(daemon.pid()).is_empty().then_some(()));
     // Threads for blocking work end ten seconds after the last request.
     let most = Held { descriptors: baseline.descriptors + 2, threads: baseline.threads + 2, ..baseline };
-    until("descriptors and threads to be given back", || {
+    until_within(LONGER, "descriptors and threads to be given back", || {
         let now = Held::of(daemon.pid());
         (now.descriptors <= most.descriptors && now.threads <= most.threads).then_some(())
     });

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::{Daemon, Feed, Nginx, Options, client, curl, until};
 
@@ -56,22 +57,26 @@ fn root_wscat_streams_interactively() {
 fn root_wscat_runs_a_filter_for_a_while_and_ends() {
     let nginx = Nginx::start("");
     let daemon = Daemon::start();
-    let before = daemon.subscribers();
-    let mut wscat = Command::new("wscat")
-        .args(["--connect", &format!("ws://{}/api/wsFull", daemon.tcp)])
-        .args(["-x", &format!("http and dst.port == {}", nginx.port), "-w", "3"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("wscat");
-    daemon.await_subscriber(before);
-    curl(&[&nginx.url("/index.html")]);
-    // Its standard input stays open until its time is over: wscat ends when that ends.
-    let open = wscat.stdin.take();
-    let output = wscat.wait_with_output().expect("wscat");
-    drop(open);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("\"path\":\"/index.html\""), "{text}");
+    let shown = |seconds: &str| {
+        let before = daemon.subscribers();
+        let mut wscat = Command::new("wscat")
+            .args(["--connect", &format!("ws://{}/api/wsFull", daemon.tcp)])
+            .args(["-x", &format!("http and dst.port == {}", nginx.port), "-w", seconds])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("wscat");
+        daemon.await_subscriber(before);
+        curl(&[&nginx.url("/index.html")]);
+        // Its standard input stays open until its time is over: wscat ends when that ends.
+        let open = wscat.stdin.take();
+        let output = wscat.wait_with_output().expect("wscat");
+        drop(open);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // A machine that stands still may use up a short time.
+    let mut texts = ["3", "20"].into_iter().map(shown);
+    assert!(texts.any(|text| text.contains("\"path\":\"/index.html\"")), "wscat showed no entry");
 }
 
 #[test]
@@ -97,7 +102,7 @@ fn root_tail_prints_a_line_per_call() {
             command.arg("--json");
         }
         let mut tail = command
-            .args(["--limit", "1", &format!("http and dst.port == {}", nginx.port)])
+            .args(["--limit", "1", &format!("http and dst.port == {} and state == \"ended\"", nginx.port)])
             .stdout(Stdio::piped())
             .spawn()
             .expect("remora tail");
@@ -137,11 +142,14 @@ fn root_dissection_pauses_and_resumes_while_flows_are_counted() {
         })
     });
     assert!(flow.to_string().contains("bytes"), "{flow}");
+    assert!(feed.is_quiet(Duration::from_millis(500)), "the paused call gave an entry");
     let reply = daemon.post("/mcp/dissection/enable", "").json();
     assert_eq!((reply["success"].as_bool(), reply["enabled"].as_bool()), (Some(true), Some(true)));
     curl(&[&nginx.url("/resumed")]);
-    assert_eq!(feed.next()["request"]["path"], "/resumed", "the paused call gave no entry then");
-    assert_eq!(feed.next()["request"]["path"], "/paused", "raw capture makes up for it");
+    // Raw capture makes up for the paused call, a second later or so.
+    let mut shown = feed.take(2).iter().map(|entry| entry["request"]["path"].clone()).collect::<Vec<_>>();
+    shown.sort_by_key(ToString::to_string);
+    assert_eq!(shown, ["/paused", "/resumed"]);
 }
 
 /// Paths of entries, and whether their numbers ascend.
@@ -204,7 +212,8 @@ fn root_one_that_does_not_read_is_told_what_it_lost_and_others_lose_nothing() {
     // Room for what the fast one leaves waiting while it calls.
     let config = "stream.subscriber-queue = \"8MiB\"".to_owned();
     let daemon = Daemon::start_with(Options { config, ..Options::default() });
-    let filter = format!("http and dst.port == {}", nginx.port);
+    // One that is still open and one that is over are two frames of one call.
+    let filter = format!("http and dst.port == {} and state == \"ended\"", nginx.port);
     let before = daemon.subscribers();
     let mut slow = Feed::open(client::unix(&daemon.socket()), "/api/wsFull?notices=1", &filter);
     daemon.await_subscriber(before);
@@ -284,7 +293,7 @@ fn root_tail_goes_on_after_the_daemon_was_killed_and_started_again() {
     let mut tail = Command::new(env!("CARGO_BIN_EXE_remora"))
         .arg("--socket")
         .arg(&link)
-        .args(["tail", "--json", &format!("http and dst.port == {}", nginx.port)])
+        .args(["tail", "--json", &format!("http and dst.port == {} and state == \"ended\"", nginx.port)])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::machine::install;
-use crate::support::{Machine, until};
+use crate::support::Machine;
+use crate::support::machine::{PATIENCE, install};
+use crate::support::wait::until_within;
 
 const SERVICE: &str = "remorad.service";
 const SOCKET: &str = "remorad.socket";
@@ -47,7 +48,8 @@ fn files_below(root: &Path) -> Vec<(String, u32)> {
 }
 
 fn health(machine: &Machine, address: &[&str]) {
-    let answer = machine.run_unit(&[&["curl", "-sS", "--max-time", "20"], address].concat());
+    // It may have to wait for a daemon that ends, and for one that starts.
+    let answer = machine.run_unit(&[&["curl", "-sS", "--max-time", "60"], address].concat());
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
     assert_eq!(answer["data"]["status"], "healthy", "{answer}");
 }
@@ -71,11 +73,13 @@ fn entries(machine: &Machine) -> Vec<Value> {
 /// Makes a call to the web server and waits for its entry.
 fn call(machine: &Machine, path: &str) -> Value {
     machine.run_unit(&["curl", "-sS", "-o", "/dev/null", &format!("http://127.0.0.1:8000{path}")]);
-    until("the entry", || entries(machine).into_iter().find(|entry| entry["request"]["path"] == path))
+    until_within(PATIENCE, "the entry", || {
+        entries(machine).into_iter().find(|entry| entry["request"]["path"] == path)
+    })
 }
 
 fn wait_active(machine: &Machine) {
-    until("the service to be active", || {
+    until_within(PATIENCE, "the service to be active", || {
         (machine.property(SERVICE, "ActiveState") == "active").then_some(())
     });
 }
@@ -120,7 +124,7 @@ fn root_systemd_calls_the_service_active_only_once_it_is_ready() {
         "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -STOP $$$$; exec /usr/bin/remorad'\n",
     );
     machine.run(&["systemctl", "start", "--no-block", SERVICE]);
-    let pid = until("the process to stop", || {
+    let pid = until_within(PATIENCE, "the process to stop", || {
         let pid = main_pid(&machine);
         let status = machine.try_run(&["cat", &format!("/proc/{pid}/status")]);
         String::from_utf8_lossy(&status.stdout).contains("T (stopped)").then_some(pid)
@@ -131,7 +135,7 @@ fn root_systemd_calls_the_service_active_only_once_it_is_ready() {
     wait_active(&machine);
     assert!(machine.attached() > 0, "active means that capture is attached");
     health(&machine, &BY_UNIX);
-    let shown = until("the status text", || {
+    let shown = until_within(PATIENCE, "the status text", || {
         let shown = machine.run(&["systemctl", "status", "--no-pager", SERVICE]);
         shown.contains("Status: \"").then_some(shown)
     });
@@ -147,17 +151,21 @@ fn root_systemd_reload_keeps_the_old_configuration_on_a_bad_file() {
     let config = machine.root().join("etc/remora/remora.toml");
     std::fs::write(&config, "nonsense = 1\ncapture.exclude.ports = [8000]\n").expect("write");
     machine.run(&["systemctl", "reload", SERVICE]);
-    until("the complaint", || machine.journal(SERVICE).contains("remora.toml:1: unknown key").then_some(()));
+    until_within(PATIENCE, "the complaint", || {
+        machine.journal(SERVICE).contains("remora.toml:1: unknown key").then_some(())
+    });
     wait_active(&machine);
     call(&machine, "/still-seen");
     std::fs::write(&config, "capture.exclude.ports = [8000]\n").expect("write");
     machine.run(&["systemctl", "reload", SERVICE]);
-    until("the reload", || machine.journal(SERVICE).contains("configuration reloaded").then_some(()));
+    until_within(PATIENCE, "the reload", || {
+        machine.journal(SERVICE).contains("configuration reloaded").then_some(())
+    });
     wait_active(&machine);
     machine.run_unit(&["curl", "-sS", "-o", "/dev/null", "http://127.0.0.1:8000/excluded"]);
     std::fs::write(&config, "").expect("write");
     machine.run(&["systemctl", "reload", SERVICE]);
-    until("the second reload", || {
+    until_within(PATIENCE, "the second reload", || {
         (machine.journal(SERVICE).matches("configuration reloaded").count() > 1).then_some(())
     });
     call(&machine, "/seen-again");
@@ -169,16 +177,19 @@ fn root_systemd_reload_keeps_the_old_configuration_on_a_bad_file() {
 #[test]
 fn root_systemd_watchdog_is_fed_and_restarts_a_daemon_that_hangs() {
     let machine = Machine::boot();
-    machine.edit(SERVICE, "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n");
+    // Half of it is what a machine may stand still for without being taken for a daemon that hangs.
+    machine.edit(SERVICE, "[Service]\nWatchdogSec=6s\nRestartSec=100ms\n");
     machine.run(&["systemctl", "start", SERVICE]);
     let fed =
         || machine.property(SERVICE, "WatchdogTimestampMonotonic").parse::<u64>().expect("microseconds");
     let first = fed();
-    until("the watchdog to be fed for twice its time", || (fed() > first + 4_000_000).then_some(()));
+    until_within(PATIENCE, "the watchdog to be fed for twice its time", || {
+        (fed() > first + 12_000_000).then_some(())
+    });
     assert_eq!(machine.property(SERVICE, "NRestarts"), "0");
     let pid = main_pid(&machine);
     machine.run(&["kill", "-STOP", &pid]);
-    until("the restart", || (machine.property(SERVICE, "NRestarts") == "1").then_some(()));
+    until_within(PATIENCE, "the restart", || (machine.property(SERVICE, "NRestarts") == "1").then_some(()));
     assert!(machine.journal(SERVICE).contains("Watchdog timeout"), "{}", machine.journal(SERVICE));
     wait_active(&machine);
     assert_ne!(main_pid(&machine), pid);

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::Daemon;
 use crate::support::tls::{Keys, Program, Server};
-use crate::support::{Daemon, until};
+use crate::support::wait::until_within;
 use crate::tls::{body_of, path_of};
-use crate::tls_stacks::{attached, nginx, settled};
+use crate::tls_stacks::{PATIENCE, attached, nginx, settled};
 
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -21,7 +22,7 @@ struct Load {
 impl Load {
     fn start(port: u16) -> Self {
         let wrk = Command::new("wrk")
-            .args(["-t1", "-c8", "-d100s", "--timeout", "15s"])
+            .args(["-t1", "-c8", "-d400s", "--timeout", "15s"])
             .arg(format!("https://127.0.0.1:{port}/load"))
             .stdout(Stdio::piped())
             .spawn()
@@ -278,5 +279,5 @@ fn root_a_storm_of_short_processes_passes_and_leaves_nothing_behind() {
     assert!(!links.is_empty() && still_there(&links) == links.len());
     assert!(daemon.stop().success());
     // The kernel takes them away in the background.
-    until("the end of all probes", || (still_there(&links) == 0).then_some(()));
+    until_within(PATIENCE, "the end of all probes", || (still_there(&links) == 0).then_some(()));
 }

@@ -9,11 +9,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::tls::{Client, Keys, Program, Server, first_line, nginx_tls, source};
+use crate::support::wait::until_within;
 use crate::support::{Daemon, Feed, free_port, until};
 use crate::tls::{body_of, path_of};
 
 /// How long to watch for an entry that must not come.
 const QUIET: Duration = Duration::from_millis(1500);
+
+/// How long the daemon may take to find a process's TLS: a program that needs more than its first 700 ms to load
+/// its libraries, and uses no socket then, is found when all processes are looked at, every 30 s.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A TLS stack as the coverage table has it.
 struct Stack {
@@ -330,7 +335,7 @@ fn tstclnt(port: u16, _: u8, path: &str) -> String {
 
 /// What the doctor says of a process, once its library is attached to.
 pub(crate) fn attached(daemon: &Daemon, pid: u32) -> Value {
-    until(&format!("probes in {pid}"), || {
+    until_within(PATIENCE, &format!("probes in {pid}"), || {
         let doctor = daemon.data("/api/v1/doctor/tls");
         let process = doctor["processes"].as_array()?.iter().find(|process| process["pid"] == pid)?.clone();
         let used = process["libraries"].as_array()?;
@@ -340,7 +345,7 @@ pub(crate) fn attached(daemon: &Daemon, pid: u32) -> Value {
 
 /// What the doctor says of a library in a process, once it is attached to.
 fn attached_to(daemon: &Daemon, pid: u32, library: &str) -> Value {
-    until(&format!("probes in {library} of {pid}"), || {
+    until_within(PATIENCE, &format!("probes in {library} of {pid}"), || {
         let process = attached(daemon, pid);
         let mut used = process["libraries"].as_array()?.iter();
         used.find(|used| used["attached"] == true && used["library"] == library).cloned()
@@ -349,7 +354,9 @@ fn attached_to(daemon: &Daemon, pid: u32, library: &str) -> Value {
 
 /// Waits until every process that lived at the daemon's start has been looked at.
 pub(crate) fn settled(daemon: &Daemon) {
-    until("the discovery", || (daemon.data("/api/v1/doctor/tls")["settled"] == true).then_some(()));
+    until_within(PATIENCE, "the discovery", || {
+        (daemon.data("/api/v1/doctor/tls")["settled"] == true).then_some(())
+    });
 }
 
 /// Peers of a stack under way.

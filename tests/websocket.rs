@@ -121,9 +121,10 @@ fn root_messages_through_a_proxy_are_seen_on_both_of_its_sides() {
 fn root_filters_find_messages_by_their_direction_and_content() {
     let server = start_server("'deflate'");
     let daemon = Daemon::start();
-    let mut asks = daemon.feed(r#"ws && ws_request && ws_request_payload_data.contains("\"number\":3")"#);
-    let mut echo =
-        daemon.feed(r#"ws_opcode == "text" && ws_response && ws_response_payload_length > 100000"#);
+    // Others on this host may have such conversations, too.
+    let feed = |filter: &str| daemon.feed(&format!("dst.port == {} && {filter}", server.port));
+    let mut asks = feed(r#"ws && ws_request && ws_request_payload_data.contains("\"number\":3")"#);
+    let mut echo = feed(r#"ws_opcode == "text" && ws_response && ws_response_payload_length > 100000"#);
     talk(&format!("ws://127.0.0.1:{}/x", server.port), "'deflate'");
     assert_eq!(text_of(&asks.next()), r#"{"kind":"ask","number":3}"#);
     assert_eq!(text_of(&echo.next()).len(), 200_023);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{self, Feed, Reply};
-use super::wait::until;
+use super::wait::{until, until_within};
 
 /// How to start a daemon.
 #[derive(Default)]
@@ -138,7 +138,8 @@ impl Daemon {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        until("the daemon to end", || child.try_wait().expect("wait"))
+        // Of one that is killed the kernel takes off the probes, one after the other, and waits at each.
+        until_within(Duration::from_secs(60), "the daemon to end", || child.try_wait().expect("wait"))
     }
 }
 

@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::wait::until;
+use super::wait::until_within;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -26,6 +27,9 @@ for kind in range(64):
         total += struct.unpack_from('I', query, 24)[0]
 print(total)
 ";
+
+/// How long what systemd does may take: it starts dozens of programs one after the other.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running machine; halted when dropped.
 pub(crate) struct Machine {
@@ -47,7 +51,7 @@ impl Machine {
         std::fs::create_dir(&cgroup).expect("cgroup");
         let nspawn = spawn(&root, &name, &cgroup);
         let mut machine = Self { nspawn, leader: String::new(), cgroup, dir };
-        let state = until("the machine to boot", || {
+        let state = until_within(PATIENCE, "the machine to boot", || {
             assert!(machine.nspawn.try_wait().expect("wait").is_none(), "systemd-nspawn ended at once");
             // Asked anew each time: the first child of systemd-nspawn only sets up, and makes init.
             machine.leader = youngest_child(machine.nspawn.id())?;
@@ -122,7 +126,9 @@ impl Machine {
             "127.0.0.1",
         ]);
         let listening = format!(":{:04X} 00000000:0000 0A", port.parse::<u16>().expect("port"));
-        until("the web server", || self.run(&["cat", "/proc/1/net/tcp"]).contains(&listening).then_some(()));
+        until_within(PATIENCE, "the web server", || {
+            self.run(&["cat", "/proc/1/net/tcp"]).contains(&listening).then_some(())
+        });
     }
 }
 
@@ -135,7 +141,7 @@ impl Drop for Machine {
         let pid = self.nspawn.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().ok();
         let halted = (0..1000).any(|_| {
-            std::thread::park_timeout(std::time::Duration::from_millis(10));
+            std::thread::park_timeout(Duration::from_millis(10));
             !matches!(self.nspawn.try_wait(), Ok(None))
         });
         if !halted {

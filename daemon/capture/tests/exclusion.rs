@@ -14,8 +14,11 @@ fn root_own_traffic_is_excluded_at_both_ends() {
     let running = start(&own_process());
     let (listener, port) = listener();
     let url = format!("http://127.0.0.1:{port}/");
-    let curl =
-        Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+    let curl = Command::new("curl")
+        .args(["-s", "-m", CURL_PATIENCE, &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl");
     let (mut server, _) = listener.accept().expect("accepts");
     answer_http(&mut server);
     assert_eq!(curl.wait_with_output().expect("curl").stdout, b"hello");
@@ -30,8 +33,11 @@ fn root_inherited_listener_is_excluded() {
     let (listener, port) = listener();
     let running = start_beside(&own_process(), &[listener.as_fd()]);
     let url = format!("http://127.0.0.1:{port}/");
-    let curl =
-        Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+    let curl = Command::new("curl")
+        .args(["-s", "-m", CURL_PATIENCE, &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl");
     answer_http(&mut listener.accept().expect("accepts").0);
     assert_eq!(curl.wait_with_output().expect("curl").stdout, b"hello");
     assert_others_are_seen(&running);
@@ -42,8 +48,11 @@ fn root_inherited_listener_is_excluded() {
 fn root_connection_that_waited_at_an_inherited_listener_is_excluded() {
     let (listener, port) = listener();
     let url = format!("http://127.0.0.1:{port}/");
-    let curl =
-        Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+    let curl = Command::new("curl")
+        .args(["-s", "-m", CURL_PATIENCE, &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl");
     wait_readable(&listener);
     let running = start_beside(&own_process(), &[listener.as_fd()]);
     answer_http(&mut listener.accept().expect("accepts").0);
@@ -61,8 +70,11 @@ fn root_client_at_another_address_of_the_host_is_excluded_too() {
         let listener = TcpListener::bind("0.0.0.0:0").expect("binds");
         let port = listener.local_addr().expect("bound").port();
         let url = format!("http://10.77.0.1:{port}/");
-        let curl =
-            Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+        let curl = Command::new("curl")
+            .args(["-s", "-m", CURL_PATIENCE, &url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl");
         answer_http(&mut listener.accept().expect("accepts").0);
         assert_eq!(curl.wait_with_output().expect("curl").stdout, b"hello");
         port
@@ -86,8 +98,8 @@ fn root_client_of_a_namesake_on_another_host_is_seen() {
         let listener = TcpListener::bind("0.0.0.0:0").expect("binds");
         let port = listener.local_addr().expect("bound").port();
         let url = format!("http://10.77.0.2:{port}/");
-        // Nobody answers: only the SYN goes out.
-        let status = Command::new("curl").args(["-s", "-m", "1", &url]).status().expect("curl");
+        // Nobody answers: only the SYN goes out, unless curl has no time to get there.
+        let status = Command::new("curl").args(["-s", "-m", "4", &url]).status().expect("curl");
         assert!(!status.success());
         port
     });
@@ -190,7 +202,7 @@ impl TestCgroup {
     /// Runs curl in the child cgroup against `listener`.
     fn run_curl(&self, listener: &TcpListener, port: u16) -> Vec<u8> {
         let script = format!(
-            "echo $$ > {}/child/cgroup.procs && exec curl -s -m 5 http://127.0.0.1:{port}/",
+            "echo $$ > {}/child/cgroup.procs && exec curl -s -m {CURL_PATIENCE} http://127.0.0.1:{port}/",
             self.0.display()
         );
         let curl = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().expect("sh");

@@ -160,8 +160,11 @@ fn root_short_lived_client_is_known_with_its_executable() {
     let running = start_all();
     let (listener, port) = listener();
     let url = format!("http://127.0.0.1:{port}/");
-    let curl =
-        Command::new("curl").args(["-s", "-m", "5", &url]).stdout(Stdio::piped()).spawn().expect("curl");
+    let curl = Command::new("curl")
+        .args(["-s", "-m", CURL_PATIENCE, &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl");
     let pid = curl.id();
     let (mut server, peer) = listener.accept().expect("accepts");
     answer_http(&mut server);

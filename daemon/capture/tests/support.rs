@@ -12,8 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::capture::{Capture, CaptureConfig, Sink};
 use crate::engine::model::{Hook, Packet, Record, Timestamp};
 
-/// How long a test waits for what must come.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for what must come: longer than the discovery's time between two looks at everybody,
+/// since a process that takes a second to load its libraries is found by the second of them.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a client waits for its answer, seconds.
+pub(super) const CURL_PATIENCE: &str = "20";
 
 /// Records that a capture delivered, shared with the test.
 #[derive(Clone, Default)]
@@ -162,7 +166,8 @@ pub(super) fn answer_http(server: &mut TcpStream) {
 /// An HTTP exchange between two processes that are not this one; returns the server's port.
 pub(super) fn curl_and_python() -> (u16, Server) {
     let server = Server::start("single");
-    let status = Command::new("curl").args(["-s", "-m", "10", &server.url()]).stdout(Stdio::null()).status();
+    let status =
+        Command::new("curl").args(["-s", "-m", CURL_PATIENCE, &server.url()]).stdout(Stdio::null()).status();
     assert!(status.expect("curl").success());
     (server.port, server)
 }
@@ -199,7 +204,8 @@ impl Server {
 
     /// The pid that the server answers with: of the process that handled the connection.
     pub(super) fn ask(&self) -> u32 {
-        let output = Command::new("curl").args(["-s", "-m", "10", &self.url()]).output().expect("curl");
+        let output =
+            Command::new("curl").args(["-s", "-m", CURL_PATIENCE, &self.url()]).output().expect("curl");
         String::from_utf8(output.stdout).expect("text").trim().parse().expect("a pid")
     }
 }

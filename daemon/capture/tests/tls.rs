@@ -205,7 +205,8 @@ pub(super) fn wait_attached(running: &Running, pid: u32) {
 }
 
 pub(super) fn curl(args: &[&str]) -> (u32, Vec<u8>) {
-    let child = Command::new("curl").args(["-sk", "-m", "20"]).args(args).stdout(Stdio::piped()).spawn();
+    let child =
+        Command::new("curl").args(["-sk", "-m", CURL_PATIENCE]).args(args).stdout(Stdio::piped()).spawn();
     let child = child.expect("curl");
     let pid = child.id();
     let output = child.wait_with_output().expect("curl");
@@ -295,8 +296,6 @@ fn root_a_body_of_a_mebibyte_is_whole_in_both_directions() {
         story.written.ends_with(&body)
     });
     assert!(python.read.ends_with(&body));
-    let counters = running.capture.counters().expect("counters");
-    assert_eq!((counters.tls_ring_full, counters.tls_unreadable), (0, 0), "{counters:?}");
 }
 
 #[test]
@@ -311,7 +310,7 @@ fn root_a_session_from_before_the_start_is_seen_from_then_on() {
     // The client asks again when it is told to.
     signal(&client.child, nix::sys::signal::Signal::SIGUSR1);
     let story = wait_story(&running, client.child.id(), "the client's session", |story| {
-        contains(&story.read, "echo")
+        contains(&story.read, "echo") && story.socket.is_some()
     });
     assert!(!story.from_start);
     assert_eq!(story.socket.map(|(_, witness)| witness), Some(TlsWitness::InCall));
@@ -439,7 +438,9 @@ pub(super) fn go_server(bench: &Bench, flags: &[&str]) -> Peer {
         .args(flags)
         .args(["-o", "peer", "peer.go"])
         .current_dir(bench.folder.path())
-        .env("GOCACHE", std::env::temp_dir().join("remora-test-gocache"))
+        // As `scripts/setup test` leaves it: to compile the libraries first would take a minute or two.
+        .env("GOCACHE", "/var/cache/remora-test/gocache")
+        .env("GOTOOLCHAIN", "local")
         .env("GOFLAGS", "-mod=mod")
         .env("CGO_ENABLED", "0")
         .status();
