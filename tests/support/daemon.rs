@@ -136,6 +136,15 @@ impl Daemon {
         self.wait()
     }
 
+    /// Shows what was lost, counted and queued, for a test that failed. Never panics.
+    fn say_status(&self) {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "5", "--unix-socket"]).arg(self.socket());
+        if let Ok(output) = curl.arg("http://localhost/api/v1/status").output() {
+            eprintln!("--- its status:\n{}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         // Of one that is killed the kernel takes off the probes, one after the other, and waits at each.
@@ -146,6 +155,9 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
+            if std::thread::panicking() {
+                self.say_status();
+            }
             self.child.kill().ok();
             self.child.wait().ok();
         }
