@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -33,12 +33,16 @@ impl Tcpdump {
     }
 }
 
-fn dissect(arguments: &[&str]) -> (Vec<Value>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+fn run_dissect(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_remora"))
         .args(["--json", "dissect"])
         .args(arguments)
         .output()
-        .expect("run remora");
+        .expect("run remora")
+}
+
+fn dissect(arguments: &[&str]) -> (Vec<Value>, String) {
+    let output = run_dissect(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -54,8 +58,11 @@ fn root_calls_in_a_file_of_tcpdump_are_found() {
     curl(&[&nginx.url("/index.html")]);
     curl(&["-o", "/dev/null", &nginx.url("/missing")]);
     let path = file.to_str().expect("path");
-    // tcpdump writes each packet at once but a moment later; the last ones end the connection.
-    until("both calls in the file", || (dissect(&[path]).0.len() >= 2).then_some(()));
+    // tcpdump writes each packet at once but a moment later; until then the file may end in the middle of one.
+    until("both calls in the file", || {
+        let output = run_dissect(&[path]);
+        (output.status.success() && output.stdout.lines().count() >= 2).then_some(())
+    });
     tcpdump.stop();
     let (calls, said) = dissect(&[path]);
     let seen: Vec<_> = calls.iter().map(|call| (&call["request"]["path"], &call["status"])).collect();

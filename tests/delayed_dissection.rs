@@ -1,13 +1,13 @@
 //! Issue 4, point 3: delayed dissection goes on after a crash, keeps its limits, and shows the gaps that live had.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use remora::store::COMMIT_INTERVAL;
 use serde_json::Value;
 
 use crate::snapshots::{assert_equal, create, dissect, entries, without_places};
-use crate::support::{Daemon, Nginx, Options, curl, until};
+use crate::support::{Daemon, Nginx, Options, curl, until, until_within};
 
 /// The entries of a dissection, without what says where they stand, as they were made.
 fn all_of(daemon: &Daemon, database: &str) -> Vec<Value> {
@@ -18,31 +18,35 @@ fn all_of(daemon: &Daemon, database: &str) -> Vec<Value> {
 #[test]
 fn root_a_dissection_goes_on_after_kill_9_and_equals_one_without_a_break() {
     let state = tempfile::tempdir().expect("state");
-    let start = |percent: u32| {
-        let config = format!("dissection.delayed-cpu = {percent}\ndissection.delayed-nice = 15");
+    let start = |percent: u32, nice: i64| {
+        let config = format!("dissection.delayed-cpu = {percent}\ndissection.delayed-nice = {nice}");
         Daemon::start_with(Options { state: Some(state.path().to_path_buf()), config })
     };
     let file = state.path().join("conversations.pcap");
     std::fs::write(&file, crate::support::conversations(20_000, 1_000)).expect("file");
-    let daemon = start(100);
+    let daemon = start(100, 0);
     let output = daemon.remora(&["snapshot", "import", "one", file.to_str().expect("path")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(daemon.post("/api/v1/snapshots/one/dissections", r#"{"name":"whole"}"#).status, 202);
     let shown =
         |daemon: &Daemon, name: &str| daemon.data(&format!("/api/v1/snapshots/one/dissections/{name}"));
-    until("the one without a break", || (shown(&daemon, "whole")["state"] == "completed").then_some(()));
+    completed("the one without a break", || shown(&daemon, "whole"));
     let whole = all_of(&daemon, "one/whole");
     assert!(whole.len() > 20_000, "{}", whole.len());
     assert!(daemon.stop().success());
 
-    let mut daemon = start(3);
+    let mut daemon = start(3, 15);
     assert_eq!(daemon.post("/api/v1/snapshots/one/dissections", r#"{"name":"cut"}"#).status, 202);
     // Entries that the last kill left there.
     let mut kept = 0;
     for _ in 0..2 {
         until_more_are_committed(|| shown(&daemon, "cut"), kept);
+        // Tests may run nicely themselves.
+        let own = nice_of(std::process::id(), "");
+        assert_eq!(nice_of(daemon.pid(), "dissect-1"), own.max(15), "its own priority");
+        assert_eq!(nice_of(daemon.pid(), "recorder"), own, "and nobody else's");
         daemon.kill();
-        daemon = start(3);
+        daemon = start(3, 15);
         let now = until("it to go on", || Some(shown(&daemon, "cut")).filter(|now| now["maxHeldBytes"] != 0));
         let resumed = now["resumedEntries"].as_u64().expect("resumedEntries");
         assert!(resumed > kept, "{resumed} after {kept}");
@@ -52,17 +56,24 @@ fn root_a_dissection_goes_on_after_kill_9_and_equals_one_without_a_break() {
         kept = resumed;
     }
     daemon.kill();
-    let daemon = start(100);
-    let ended = until("the end", || Some(shown(&daemon, "cut")).filter(|now| now["state"] == "completed"));
+    // Whoever is nice gets next to nothing on a machine that is busy with other tests.
+    let daemon = start(100, 0);
+    let ended = completed("the end", || shown(&daemon, "cut"));
     assert!(ended["resumedEntries"].as_u64() >= Some(kept), "{ended}");
     assert!(ended["heldBytes"].as_u64() > Some(0), "{ended}");
     let found = all_of(&daemon, "one/cut");
     assert_same_start(&found, &whole);
     assert_eq!(found.len(), whole.len());
-    // Tests may run nicely themselves.
-    let own = nice_of(std::process::id(), "");
-    assert_eq!(nice_of(daemon.pid(), "dissect-1"), own.max(15), "its own priority");
-    assert_eq!(nice_of(daemon.pid(), "recorder"), own, "and nobody else's");
+}
+
+/// Waits for the end of a dissection.
+fn completed(what: &str, shown: impl Fn() -> Value) -> Value {
+    until_within(Duration::from_secs(60), what, || {
+        Some(shown()).filter(|now| {
+            assert_ne!(now["state"], "failed", "{now}");
+            now["state"] == "completed"
+        })
+    })
 }
 
 /// Waits until more than `kept` entries survive a kill: a commit is due a second after the first of them was made,
@@ -73,10 +84,15 @@ fn until_more_are_committed(shown: impl Fn() -> Value, kept: u64) {
         assert_ne!(now["state"], "completed", "it must be interrupted to prove anything: {now}");
         now
     };
-    until("some entries more", || (running()["entries"].as_u64() > Some(kept)).then_some(()));
+    // What is shown at first was noted before a kill, and is beyond what was committed then.
+    let noted = running()["packets"].as_u64();
+    until_within(Duration::from_secs(60), "some entries more", || {
+        let now = running();
+        (now["packets"].as_u64() > noted && now["entries"].as_u64() > Some(kept)).then_some(())
+    });
     let due = Instant::now() + COMMIT_INTERVAL;
     let mut progress = BTreeSet::new();
-    until("their commit", || {
+    until_within(Duration::from_secs(60), "their commit", || {
         let packets = running()["packets"].as_u64();
         if Instant::now() >= due {
             progress.insert(packets);
@@ -104,13 +120,31 @@ fn nice_of(pid: u32, thread: &str) -> i64 {
     behind_name.split_whitespace().nth(16).and_then(|nice| nice.parse().ok()).expect("nice")
 }
 
+/// All live entries up to the one of `/after`. Connections are dissected side by side, so that one of another
+/// connection may still be to come: it would come while nothing else happens.
+fn live_entries(daemon: &Daemon, port: u16) -> Vec<Value> {
+    const LOOKS: usize = 30;
+    let (mut last, mut equal) = (Vec::new(), 0);
+    until("the live entries", || {
+        let found = entries(daemon, port, "");
+        equal = if found == last { equal + 1 } else { 0 };
+        last.clone_from(&found);
+        let is_there = found.iter().any(|entry| entry["request"]["path"] == "/after");
+        (is_there && equal >= LOOKS).then_some(found)
+    })
+}
+
 #[test]
 fn root_lost_packets_leave_the_same_gaps_live_and_later() {
     let nginx = Nginx::start("");
-    let large: String = (0..40_000_000_u32).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    let large: String = (0..20_000_000_u32).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
     std::fs::write(nginx.dir.path().join("html/large.txt"), large).expect("large file");
     let daemon = Daemon::start_with(Options {
-        config: "capture.ring-size = \"1MiB\"\nstream.shard-queue = \"256MiB\"".to_owned(),
+        // What other tests do at the same time must not fill the ring.
+        config: format!(
+            "capture.ring-size = \"1MiB\"\nstream.shard-queue = \"256MiB\"\ncapture.include.ports = [{}]",
+            nginx.port
+        ),
         ..Options::default()
     });
     let url = |path: &str| nginx.url(path);
@@ -118,7 +152,7 @@ fn root_lost_packets_leave_the_same_gaps_live_and_later() {
     let download = {
         let url = url("/large.txt");
         std::thread::spawn(move || {
-            curl(&["--limit-rate", "20M", &url, &url, "-o", "/dev/null", "-o", "/dev/null"])
+            curl(&["--limit-rate", "10M", &url, &url, "-o", "/dev/null", "-o", "/dev/null"])
         })
     };
     let signal = |signal| {
@@ -128,16 +162,14 @@ fn root_lost_packets_leave_the_same_gaps_live_and_later() {
     until("the loss", || {
         // Nobody reads the ring for a while; the download goes on behind that.
         signal(nix::sys::signal::Signal::SIGSTOP);
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(200));
         signal(nix::sys::signal::Signal::SIGCONT);
-        (daemon.dropped("ring_full") > 0).then_some(())
+        // Not only what one of both ends showed, which the other one makes up for.
+        (daemon.dropped("ring_full") > 20).then_some(())
     });
     download.join().expect("download");
     curl(&[&url("/after"), "-o", "/dev/null"]);
-    let live = until("the live entries", || {
-        let found = entries(&daemon, nginx.port, "");
-        found.iter().any(|entry| entry["request"]["path"] == "/after").then_some(found)
-    });
+    let live = live_entries(&daemon, nginx.port);
     assert_eq!(daemon.dropped("shard_queue_full") + daemon.dropped("raw_queue_full"), 0);
     let has_gap = |entry: &Value| entry["events"].to_string().contains("gap_in");
     assert!(live.iter().any(has_gap), "{:?}", live.iter().map(|entry| &entry["events"]).collect::<Vec<_>>());

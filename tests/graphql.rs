@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Daemon, NodeServer, PythonServer, curl};
+use crate::support::{Daemon, NodeServer, PythonServer, curl, until};
 
 /// Answers what a small GraphQL server would.
 const SERVER: &str = r"
@@ -38,19 +38,26 @@ fn post(port: u16, body: &str) {
 fn root_graphql_calls_are_named_and_stay_http() {
     let server = PythonServer::start(SERVER);
     let daemon = Daemon::start();
-    let mut feed = daemon.feed(&format!("gql and dst.port == {}", server.port));
-    let mut broken =
-        daemon.feed("http && gql && gql_error_count > 0 && gql_errors.exists(e, e.contains(\"user\"))");
-    let mut named = daemon.feed(r#"gqlv1 && gql_operation_type == "mutation" && gql_variables["id"] == "7""#);
-    post(server.port, r#"{"query":"query Broken { user { id } }"}"#);
-    post(
-        server.port,
+    let here = |filter: &str| format!("{filter} && dst.port == {}", server.port);
+    let mut feed = daemon.feed(&here("gql"));
+    let broken = here(r#"http && gql && gql_error_count > 0 && gql_errors.exists(e, e.contains("user"))"#);
+    let mut broken = daemon.feed(&broken);
+    let named = here(r#"gqlv1 && gql_operation_type == "mutation" && gql_variables["id"] == "7""#);
+    let mut named = daemon.feed(&named);
+    let bodies = [
+        r#"{"query":"query Broken { user { id } }"}"#,
         r#"{"query":"mutation Rename($id: ID!) { rename(id: $id) { id } }","variables":{"id":"7"}}"#,
-    );
-    post(server.port, r#"[{"query":"{ a }"},{"query":"{ b }"}]"#);
+        r#"[{"query":"{ a }"},{"query":"{ b }"}]"#,
+    ];
+    // One by one: entries of different connections come in any order.
+    let mut entries = Vec::new();
+    for body in bodies {
+        post(server.port, body);
+        entries.push(feed.next());
+    }
     let url = format!("http://127.0.0.1:{}/graphql?query=%7B+viewer+%7B+id+%7D+%7D", server.port);
     curl(&["-o", "/dev/null", &url]);
-    let entries = feed.take(4);
+    entries.push(feed.next());
     let names: Vec<_> =
         entries.iter().map(|entry| entry["request"]["graphql"]["operationName"].clone()).collect();
     assert_eq!(names, ["Broken", "Rename", "", ""]);
@@ -80,7 +87,9 @@ fn root_graphql_over_http2_is_named_and_hides_credentials_from_viewers() {
     let server = NodeServer::start("graphql.mjs", &[]);
     let daemon = Daemon::start();
     let mut feed = daemon.feed(&format!("gqlv2 && http2 && dst.port == {}", server.port()));
-    let mut secret = daemon.feed(r#"gqlv2 && gql_variables["password"] == "open sesame""#);
+    let secret =
+        format!("dst.port == {} && gqlv2 && gql_variables[\"password\"] == \"open sesame\"", server.port());
+    let mut secret = daemon.feed(&secret);
     server.call(&[], &[]);
     let entries = feed.take(4);
     let names: Vec<_> =
@@ -101,7 +110,10 @@ fn root_graphql_over_http2_is_named_and_hides_credentials_from_viewers() {
     let made = daemon.remora(&["token", "create", "--role", "viewer", "ci", "--json"]);
     let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
     let bearer = format!("Authorization: Bearer {}", made["token"].as_str().expect("a token"));
-    let url = format!("http://{}/api/v1/entries?kfl=gqlv2&view=full", daemon.tcp);
+    let query = "/api/v1/entries?kfl=gqlv2&view=full";
+    // Entries are streamed a moment before they can be read.
+    until("the stored entry", || daemon.get(query).text().contains("open sesame").then_some(()));
+    let url = format!("http://{}{query}", daemon.tcp);
     // Not as root, who is known by the connection's owner.
     let nobody =
         ["--reuid", "65534", "--regid", "65534", "--clear-groups", "curl", "-sS", "-H", &bearer, &url];

@@ -4,18 +4,28 @@ use std::process::Command;
 
 use crate::support::{Cgroup, Daemon, Netns, Options, until};
 
-/// IP packets sent plus received, as the namespace's own SNMP counters have them.
-fn ip_packets(space: &Netns) -> u64 {
-    let output = space.run("cat", &["/proc/net/snmp"]);
+/// The sum of some of the namespace's own counters, which stand in two lines that begin alike: names and values.
+fn kernel_sum(space: &Netns, file: &str, start: &str, wanted: &[&str]) -> u64 {
+    let output = space.run("cat", &[file]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut lines = text.lines().filter(|line| line.starts_with("Ip:"));
+    let mut lines = text.lines().filter(|line| line.starts_with(start));
     let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
     names
         .split_whitespace()
         .zip(values.split_whitespace())
-        .filter(|(name, _)| matches!(*name, "InDelivers" | "OutRequests"))
+        .filter(|(name, _)| wanted.contains(name))
         .map(|(_, value)| value.parse::<u64>().expect("number"))
         .sum()
+}
+
+/// IP packets sent plus received.
+fn ip_packets(space: &Netns) -> u64 {
+    kernel_sum(space, "/proc/net/snmp", "Ip:", &["InDelivers", "OutRequests"])
+}
+
+/// Bytes of IP packets sent.
+fn sent_bytes(space: &Netns) -> u64 {
+    kernel_sum(space, "/proc/net/netstat", "IpExt:", &["OutOctets"])
 }
 
 /// What the daemon accounts for: (taken from the ring, lost before it, handed to shards or counted).
@@ -64,13 +74,17 @@ fn root_under_overload_every_packet_is_delivered_or_counted() {
         ..Options::default()
     });
     let before = (ip_packets(&space), Account::settled(&daemon));
+    // However fast the reader is: nobody reads until the flood has sent many times what the ring holds.
+    daemon.signal("STOP");
     // Joined before `ip netns exec`, which replaces /sys and hides the cgroups.
-    let status = Command::new("sh")
+    let mut flood = Command::new("sh")
         .args(["-c", "echo $$ > \"$0\" && exec ip netns exec \"$1\" /usr/bin/python3 -c \"$2\""])
         .args([&cgroup.procs(), &space.name, FLOOD])
-        .status()
+        .spawn()
         .expect("flood");
-    assert!(status.success());
+    until("the ring to overflow", || (sent_bytes(&space) > 16 << 20).then_some(()));
+    daemon.signal("CONT");
+    assert!(flood.wait().expect("flood").success());
     let sent = ip_packets(&space) - before.0;
     let after = Account::settled(&daemon);
     let lost = after.ring_full - before.1.ring_full;

@@ -69,9 +69,15 @@ impl Inspector {
     }
 
     fn describe_living(&mut self, seen: &Sighting, facts: ProcFacts) -> Process {
-        if seen.cgroup_id > ROOT_CGROUP {
-            self.cgroups.insert(seen.cgroup_id, facts.cgroup.clone());
-        }
+        let cgroup = if facts.cgroup.path.is_empty() {
+            // It ended while it was read.
+            self.lost_cgroup(seen)
+        } else {
+            if seen.cgroup_id > ROOT_CGROUP {
+                self.cgroups.insert(seen.cgroup_id, facts.cgroup.clone());
+            }
+            facts.cgroup
+        };
         let exe = if facts.exe.is_empty() { self.executed_path(seen.key) } else { facts.exe.as_str().into() };
         Process {
             pid: seen.key.pid,
@@ -80,9 +86,9 @@ impl Inspector {
             name: facts.name,
             exe,
             cgroup_id: seen.cgroup_id,
-            cgroup: facts.cgroup.path.as_str().into(),
-            container_id: facts.cgroup.container_id,
-            unit: facts.cgroup.unit,
+            cgroup: cgroup.path.as_str().into(),
+            container_id: cgroup.container_id,
+            unit: cgroup.unit,
             netns: seen.netns,
         }
     }
@@ -160,6 +166,24 @@ mod tests {
         assert_eq!(
             (process.name.as_str(), process.exe.as_ref(), process.unit.as_str()),
             ("seen", "/usr/bin/curl", "")
+        );
+    }
+
+    #[test]
+    fn a_process_that_ends_while_it_is_read_has_the_unit_of_its_cgroup() {
+        let proc = tempfile::tempdir().expect("temporary directory");
+        add(proc.path(), 42, 100, "web.service");
+        add(proc.path(), 43, 100, "web.service");
+        fs::remove_file(proc.path().join("43/cgroup")).expect("removes");
+        let mut inspector = Inspector::new(proc.path());
+        for pid in [42, 43, 42] {
+            let process = inspector.inspect(&sighting(pid, 1_000_000_123));
+            assert_eq!((process.name, process.unit.as_str()), (format!("name{pid}").into(), "web.service"));
+        }
+        assert_eq!(
+            inspector.inspect(&sighting(50, 1)).unit,
+            "web.service",
+            "and leaves what is known of others"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use remora_engine::model::{DropReason, Entry};
 
@@ -18,14 +18,15 @@ const BATCH: usize = 512;
 /// Longest sleep without entries.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// How long an entry waits for the owner of its sockets. Socket events travel through their own
-/// ring; the reader is woken within a millisecond or two, so this is rarely used up.
-const OWNER_PATIENCE: Duration = Duration::from_millis(10);
+/// How often an entry looks for the owner of its sockets. Socket events travel through their own
+/// ring; the reader is woken within a millisecond or two, so this is rarely used up. Looks are counted and not time:
+/// when the whole machine stood still, the reader still needs its turn.
+const OWNER_LOOKS: u32 = 10;
 
-/// How long it waits beyond that for a reader that did not get to run, as long as few other entries wait behind.
-const READER_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it looks in all for a reader that did not get to run, as long as few other entries wait behind.
+const READER_LOOKS: u32 = 1000;
 
-/// Step in which the patience is spent.
+/// Between two looks.
 const OWNER_STEP: Duration = Duration::from_millis(1);
 
 /// What the entry thread needs.
@@ -103,16 +104,17 @@ impl Worker {
     /// Gives the socket reader a moment to name the sockets of this batch. One wait serves the whole
     /// batch, and a busy system has long batches, so the cost per entry stays small.
     fn wait_for_owners(&self, batch: &[Entry]) {
-        let begun = Instant::now();
         let mut mark = None;
-        while !batch.iter().all(|entry| self.is_settled(entry)) {
-            let waited = begun.elapsed();
-            if waited >= OWNER_PATIENCE {
+        for look in 1..=READER_LOOKS {
+            if batch.iter().all(|entry| self.is_settled(entry)) {
+                return;
+            }
+            if look >= OWNER_LOOKS {
                 // On a busy host the reader may be late; what it has read tells more than any time does.
                 let Some(events) = self.parts.socket_events.get() else { return };
                 let mark = *mark.get_or_insert_with(|| events.mark());
                 let is_pressed = self.inbox.depth().items >= BATCH;
-                if events.has_reached(mark) || waited >= READER_PATIENCE || is_pressed {
+                if events.has_reached(mark) || is_pressed {
                     return;
                 }
             }

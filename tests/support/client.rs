@@ -1,5 +1,6 @@
 //! An independent client of the daemon's API: plain HTTP/1.1 and websockets over TCP or unix.
 
+use std::collections::{HashSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,12 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::{
     self, Message, WebSocket, client::IntoClientRequest, protocol::CloseFrame,
 };
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a ping carries that asks whether a subscription is in force.
+const PING: &[u8] = b"subscribed?";
 
 /// An HTTP answer.
 #[derive(Debug)]
@@ -83,7 +90,7 @@ pub(crate) fn request(
     }
     text.push_str("\r\n");
     text.push_str(body);
-    stream.set_timeout(Some(Duration::from_secs(20)));
+    stream.set_timeout(Some(PATIENCE));
     stream.write_all(text.as_bytes()).expect("send request");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("read answer");
@@ -118,23 +125,53 @@ fn dechunk(mut raw: &[u8]) -> Vec<u8> {
 }
 
 /// A subscription to the entry stream.
+///
+/// A call that takes longer than a second, which on a machine that stalls any call may do, is shown while it is
+/// open and comes again when it is over. Tests are about calls that are over; those about open ones read frames.
 pub(crate) struct Feed {
     socket: WebSocket<Box<dyn Duplex>>,
+    /// What came while the subscription was waited for.
+    early: VecDeque<Value>,
+    /// The server closed at once.
+    closed: bool,
+    close_frame: Option<CloseFrame>,
+    /// Ids of calls that were shown open and are not over yet.
+    open: HashSet<String>,
 }
 
 impl Feed {
-    /// Connects to `path` and sends the filter as first frame.
+    /// Connects to `path`, sends the filter as first frame, and waits until the subscription is in force, or
+    /// refused.
     pub(crate) fn open(stream: Box<dyn Duplex>, path: &str, filter: &str) -> Self {
         let request = format!("ws://localhost{path}").into_client_request().expect("request");
-        stream.set_timeout(Some(Duration::from_secs(20)));
+        stream.set_timeout(Some(PATIENCE));
         let (mut socket, _) =
             tungstenite::client(request, stream).map_err(|error| error.to_string()).expect("upgrade");
         socket.send(Message::text(filter)).expect("send filter");
-        Self { socket }
+        // Frames are answered in order: who answers this has taken the filter.
+        socket.send(Message::Ping(PING.into())).expect("send ping");
+        let mut feed =
+            Self { socket, early: VecDeque::new(), closed: false, close_frame: None, open: HashSet::new() };
+        loop {
+            match feed.socket.read().expect("an answer to the ping") {
+                Message::Pong(answer) if answer == PING => return feed,
+                Message::Text(text) => feed.early.push_back(parsed(&text)),
+                Message::Close(frame) => {
+                    feed.closed = true;
+                    feed.close_frame = frame;
+                    return feed;
+                }
+                _ => {}
+            }
+        }
     }
 
-    /// The next text frame within `patience`, or `None`.
-    pub(crate) fn next_within(&mut self, patience: Duration) -> Option<Value> {
+    /// The next text frame within `patience`, also of a call that is still open, or `None`.
+    pub(crate) fn frame_within(&mut self, patience: Duration) -> Option<Value> {
+        if let Some(early) = self.early.pop_front() {
+            return Some(early);
+        }
+        assert!(!self.closed, "stream closed: {:?}", self.close_frame);
         let end = Instant::now() + patience;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -143,7 +180,7 @@ impl Feed {
             }
             self.socket.get_ref().set_timeout(Some(left));
             match self.socket.read() {
-                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("frame is JSON")),
+                Ok(Message::Text(text)) => return Some(parsed(&text)),
                 Ok(Message::Close(frame)) => panic!("stream closed: {frame:?}"),
                 Ok(_) => {}
                 Err(tungstenite::Error::Io(error))
@@ -159,24 +196,46 @@ impl Feed {
         }
     }
 
-    /// The next text frame; panics after 20 s.
-    pub(crate) fn next(&mut self) -> Value {
-        self.next_within(Duration::from_secs(20)).expect("an entry within 20 s")
+    /// The next text frame, also of a call that is still open; panics after 20 s.
+    pub(crate) fn frame(&mut self) -> Value {
+        self.frame_within(PATIENCE).expect("a frame within 20 s")
     }
 
-    /// The next `count` frames.
+    /// The next text frame that is not about an open call within `patience`, or `None`.
+    pub(crate) fn next_within(&mut self, patience: Duration) -> Option<Value> {
+        let end = Instant::now() + patience;
+        loop {
+            let frame = self.frame_within(end.saturating_duration_since(Instant::now()))?;
+            let id = frame["id"].as_str().unwrap_or_default();
+            if frame["state"] != "open" {
+                self.open.remove(id);
+                return Some(frame);
+            }
+            assert!(self.open.insert(id.to_owned()), "shown open twice: {frame}");
+        }
+    }
+
+    /// The next text frame that is not about an open call; panics after 20 s.
+    pub(crate) fn next(&mut self) -> Value {
+        self.next_within(PATIENCE).expect("an entry within 20 s")
+    }
+
+    /// The next `count` frames that are not about open calls.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Value> {
         (0..count).map(|_| self.next()).collect()
     }
 
-    /// Whether nothing more comes within `patience`.
+    /// Whether nothing more comes within `patience`, and nothing that was shown open is left.
     pub(crate) fn is_quiet(&mut self, patience: Duration) -> bool {
-        self.next_within(patience).is_none()
+        self.next_within(patience).is_none() && self.open.is_empty()
     }
 
     /// Reads until the server closes and returns its close frame.
     pub(crate) fn closed(&mut self) -> Option<CloseFrame> {
-        self.socket.get_ref().set_timeout(Some(Duration::from_secs(20)));
+        if self.closed {
+            return self.close_frame.take();
+        }
+        self.socket.get_ref().set_timeout(Some(PATIENCE));
         loop {
             match self.socket.read() {
                 Ok(Message::Close(frame)) => return frame,
@@ -185,4 +244,8 @@ impl Feed {
             }
         }
     }
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("frame is JSON")
 }

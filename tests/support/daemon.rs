@@ -75,15 +75,18 @@ impl Daemon {
 
     /// Full entries that match `filter`, over the unix socket.
     pub(crate) fn feed(&self, filter: &str) -> Feed {
-        let before = self.subscribers();
-        let feed = Feed::open(client::unix(&self.socket()), "/api/wsFull", filter);
-        self.await_subscriber(before);
-        feed
+        Feed::open(client::unix(&self.socket()), "/api/wsFull", filter)
     }
 
-    /// A subscription is in force some time after the filter was sent; calls made before would be missed.
+    /// A program's subscription is in force some time after it was started; calls made before would be missed.
     pub(crate) fn await_subscriber(&self, before: u64) {
-        until("the subscription", || (self.subscribers() > before).then_some(()));
+        // One that ended a moment ago may have been counted still.
+        let mut fewest = before;
+        until("the subscription", || {
+            let now = self.subscribers();
+            fewest = fewest.min(now);
+            (now > fewest).then_some(())
+        });
     }
 
     pub(crate) fn subscribers(&self) -> u64 {

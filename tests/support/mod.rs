@@ -7,6 +7,7 @@ pub(crate) mod daemon;
 pub(crate) mod machine;
 pub(crate) mod netns;
 pub(crate) mod peers;
+pub(crate) mod ports;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
@@ -16,5 +17,6 @@ pub(crate) use conversations::conversations;
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use machine::Machine;
 pub(crate) use netns::Netns;
-pub(crate) use peers::{GrpcServer, Nginx, NodeServer, PythonServer, curl, free_port};
-pub(crate) use wait::until;
+pub(crate) use peers::{GrpcServer, Nginx, NodeServer, PythonServer, curl};
+pub(crate) use ports::free_port;
+pub(crate) use wait::{until, until_within};

@@ -1,19 +1,14 @@
 //! Real servers and clients: nginx, curl, small Python servers.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 use super::netns::Netns;
+use super::ports::free_port;
 use super::wait::until;
-
-/// A port that nothing listens on now. Another process could take it before the caller does; servers
-/// that fail to bind make the test fail loudly.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free port").port()
-}
 
 /// Runs curl quietly and returns what it did; panics when it fails.
 pub(crate) fn curl(arguments: &[&str]) -> Output {
@@ -206,6 +201,10 @@ impl NodeServer {
 
     pub(crate) fn port(&self) -> u16 {
         self.server.port
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     /// Runs `program call before PORT after`.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use libbpf_rs::{AsRawLibbpf, MapCore, MapHandle, Object, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{AsRawLibbpf, MapCore, MapHandle, Object, RingBuffer, RingBufferBuilder, libbpf_sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -157,10 +157,10 @@ pub(in crate::capture) fn spawn_reader<B: Batch + Send + 'static>(
         // The starter waits for this.
         let _ = ready.send(Ok(()));
         // Each ring has its share, so that a flood in one does not hide the other.
-        let consume = || readers.iter().map(|reader| reader.consume_raw_n(BATCH).max(0) as usize).sum();
+        let consume = || consume(&readers);
         read_until_stopped(&rings, &awake, &shared, consume, || batch.borrow_mut().end());
         drop(attached);
-        while consume() > 0 {
+        while consume().records > 0 {
             batch.borrow_mut().end();
         }
     };
@@ -194,11 +194,38 @@ fn build_readers<'a, B: Batch>(
         .collect()
 }
 
+/// What one look into the rings took out.
+#[derive(Clone, Copy)]
+struct Taken {
+    records: usize,
+    /// All that was there when the look began.
+    is_all: bool,
+}
+
+fn consume(readers: &[RingBuffer<'_>]) -> Taken {
+    let ends: Vec<_> = readers.iter().map(|reader| positions(reader).1).collect();
+    let records = readers.iter().map(|reader| reader.consume_raw_n(BATCH).max(0) as usize).sum();
+    // A program that was interrupted while it fills a record holds up all that come after it.
+    let is_all = readers.iter().zip(ends).all(|(reader, end)| positions(reader).0 >= end);
+    Taken { records, is_all }
+}
+
+/// Up to where a ring's reader has taken records, and up to where there are some, in bytes since the start.
+#[allow(unsafe_code)]
+fn positions(reader: &RingBuffer<'_>) -> (u64, u64) {
+    // SAFETY: the pointer is that of a live ring buffer, which was built with one ring and keeps it while it lives;
+    // both calls only read its mapped pages.
+    unsafe {
+        let ring = libbpf_sys::ring_buffer__ring(reader.as_libbpf_object().as_ptr(), 0);
+        (libbpf_sys::ring__consumer_pos(ring), libbpf_sys::ring__producer_pos(ring))
+    }
+}
+
 fn read_until_stopped(
     rings: &[MapHandle],
     awake: &[&AtomicU32],
     control: &Control,
-    consume: impl Fn() -> usize,
+    consume: impl Fn() -> Taken,
     end_batch: impl Fn() -> Option<Duration>,
 ) {
     let set_awake = |value| awake.iter().for_each(|flag| flag.store(value, Ordering::SeqCst));
@@ -207,9 +234,10 @@ fn read_until_stopped(
     while !control.stopping.load(Ordering::Acquire) {
         let (mut consumed, mut may_sleep) = (0, None);
         control.look(|| {
-            consumed = consume();
+            let taken = consume();
+            consumed = taken.records;
             may_sleep = end_batch();
-            consumed < BATCH
+            taken.is_all
         });
         if consumed >= BATCH {
             continue;
@@ -252,9 +280,8 @@ fn awake_flag(object: &Object, offset: usize) -> Option<&AtomicU32> {
     let mut size = 0;
     // SAFETY: the map belongs to a live object; libbpf returns the address and size of the pages
     // that it shares with the kernel for this map, or null.
-    let section = unsafe {
-        libbpf_rs::libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &raw mut size)
-    };
+    let section =
+        unsafe { libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &raw mut size) };
     let end = offset.checked_add(size_of::<AtomicU32>())?;
     if section.is_null() || end > size as usize || !offset.is_multiple_of(align_of::<AtomicU32>()) {
         return None;

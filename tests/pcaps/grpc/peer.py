@@ -2,10 +2,11 @@
 library after descriptors/shop.binpb.
 
     peer.py serve [PORT]      prints its port
-    peer.py call PORT SHAPE   unary, client, server, both, fail, gzip, or all; slow; shop
+    peer.py call PORT SHAPE   unary, client, server, both, fail, gzip, slow, or all; shop; held, until release
 """
 import pathlib
 import sys
+import threading
 import time
 from concurrent import futures
 
@@ -55,6 +56,8 @@ def shop():
 
 
 class Echo(grpc.GenericRpcHandler):
+    released = threading.Event()
+
     def service(self, call):
         handlers = {
             "/remora.test.Echo/Unary": (grpc.unary_unary_rpc_method_handler, self.unary),
@@ -62,6 +65,8 @@ class Echo(grpc.GenericRpcHandler):
             "/remora.test.Echo/Server": (grpc.unary_stream_rpc_method_handler, self.server),
             "/remora.test.Echo/Both": (grpc.stream_stream_rpc_method_handler, self.both),
             "/remora.test.Echo/Slow": (grpc.unary_stream_rpc_method_handler, self.slow),
+            "/remora.test.Echo/Held": (grpc.unary_stream_rpc_method_handler, self.held),
+            "/remora.test.Echo/Release": (grpc.unary_unary_rpc_method_handler, self.release),
             "/remora.test.Shop/Order": (grpc.unary_unary_rpc_method_handler, lambda *_: shop()[1]),
             "/remora.test.Echo/Fail": (grpc.unary_unary_rpc_method_handler, self.fail),
         }
@@ -87,6 +92,15 @@ class Echo(grpc.GenericRpcHandler):
             yield text(1, f"part {number}")
             time.sleep(1.5)
 
+    def held(self, request, _):
+        yield text(1, "part 0")
+        self.released.wait(60)
+        yield text(1, "part 1")
+
+    def release(self, request, _):
+        self.released.set()
+        return text(1, "released")
+
     def fail(self, request, context):
         context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: 100%")
 
@@ -110,10 +124,13 @@ def call(port, shape):
             "both": lambda: list(channel.stream_stream("/remora.test.Echo/Both", **RAW)(iter(words))),
             "gzip": lambda: channel.unary_unary("/remora.test.Echo/Unary", **RAW)(text(1, "z" * 100), **gzip),
             "slow": lambda: list(channel.unary_stream("/remora.test.Echo/Slow", **RAW)(words[0])),
+            "held": lambda: list(channel.unary_stream("/remora.test.Echo/Held", **RAW)(words[0])),
+            "release": lambda: channel.unary_unary("/remora.test.Echo/Release", **RAW)(words[0]),
             "shop": lambda: channel.unary_unary("/remora.test.Shop/Order", **RAW)(shop()[0]),
             "fail": lambda: channel.unary_unary("/remora.test.Echo/Fail", **RAW)(words[0]),
         }
-        for name in [name for name in shapes if name != "shop"] if shape == "all" else [shape]:
+        alone = ("shop", "held", "release")
+        for name in [name for name in shapes if name not in alone] if shape == "all" else [shape]:
             try:
                 shapes[name]()
             except grpc.RpcError as error:
